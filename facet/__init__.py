@@ -1,0 +1,1 @@
+"""The domain of Facet: free of FastAPI and Prefect."""
