@@ -1,0 +1,58 @@
+# `make help` lists what there is. Python 3.11 to 3.13 and make are all that must be there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+IMAGE ?= examples/eileen-collins.jpg
+OUT ?= ./demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test lint format lock clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/runtime ## One photo through the whole service: IMAGE=path OUT=folder
+	@$(BIN)/facet demo --image "$(IMAGE)" --out "$(OUT)"
+
+run: $(VENV)/runtime ## The embedded stack in the foreground; Ctrl-C ends it
+	@$(BIN)/facet up --exit-with-parent
+
+test: $(VENV)/dev ## All tests
+	$(BIN)/pytest
+
+lint: $(VENV)/dev ## Style, types, and the direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev ## Put the code in its format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(VENV)/uv ## Resolve the dependencies anew into the lock files
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header \
+	  pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header \
+	  --all-extras --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean: ## Remove the environment and the caches; state under FACET_HOME is kept
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+$(VENV)/uv: requirements-uv.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
+	  f"Python 3.11, 3.12 or 3.13 is needed, and {sys.executable} is {v[0]}.{v[1]}: set PYTHON=path.")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	@touch $@
+
+INSTALL = $(BIN)/uv pip install -q --python $(BIN)/python --compile-bytecode
+
+$(VENV)/runtime: requirements.lock pyproject.toml | $(VENV)/uv
+	$(INSTALL) --require-hashes -r requirements.lock
+	$(INSTALL) --no-deps -e .
+	@touch $@
+
+$(VENV)/dev: requirements-dev.lock $(VENV)/runtime
+	$(INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@

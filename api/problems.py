@@ -1,0 +1,130 @@
+"""Errors as problem details (RFC 9457): each names what is wrong, where, and how to mend it."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from facet.catalog import BadCursor
+from facet.errors import ImageError, Unavailable
+from facet.images import FORMATS
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+_RETRY_AFTER = "5"
+
+
+class FieldError(BaseModel):
+    """One field that is wrong."""
+
+    field: str = Field(examples=["min_confidence"])
+    message: str = Field(examples=["Input should be less than or equal to 1"])
+    fix: str = Field(examples=["Send a number from 0 to 1."])
+
+
+class ProblemDetails(BaseModel):
+    """The body of every error."""
+
+    type: str = Field("about:blank", examples=["about:blank"])
+    title: str = Field(examples=["Unsupported Media Type"])
+    status: int = Field(examples=[415])
+    detail: str = Field(examples=["The bytes are of no known picture format."])
+    code: str = Field(examples=["not-a-picture"])
+    errors: list[FieldError] = []
+
+
+class Problem(Exception):
+    """An error to be told to the client."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        errors: list[FieldError] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail = status, code, detail
+        self.errors = errors or []
+        self.headers = headers
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI description of the errors that a route answers."""
+    schema = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}} for status in statuses}
+
+
+_IMAGE_ERRORS = {
+    "not-a-picture": (415, f"Send a picture in one of these formats: {FORMATS}."),
+    "too-large": (413, "Send a smaller picture."),
+    "undecodable": (422, "Send the whole, undamaged file."),
+}
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the application a problem."""
+
+    @app.exception_handler(Problem)
+    async def on_problem(request: Request, error: Problem) -> JSONResponse:
+        return _answer(error.status, error.code, error.detail, error.errors, error.headers)
+
+    @app.exception_handler(ImageError)
+    async def on_image_error(request: Request, error: ImageError) -> JSONResponse:
+        status, fix = _IMAGE_ERRORS[error.code]
+        detail = f"{error} {fix}"
+        return _answer(status, error.code, detail, [FieldError(field="image", message=str(error), fix=fix)])
+
+    @app.exception_handler(BadCursor)
+    async def on_bad_cursor(request: Request, error: BadCursor) -> JSONResponse:
+        fix = "Send the next_cursor of the page before, unchanged."
+        message = "The cursor is of no page of this list."
+        return _answer(422, "invalid", f"{message} {fix}", [FieldError(field="cursor", message=message, fix=fix)])
+
+    @app.exception_handler(Unavailable)
+    async def on_unavailable(request: Request, error: Unavailable) -> JSONResponse:
+        log.error("%s %s: %s", request.method, request.url.path, error)
+        return _answer(503, "unavailable", f"{error} Try again shortly.", headers={"Retry-After": _RETRY_AFTER})
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        errors = [_field_error(entry) for entry in error.errors()]
+        detail = " ".join(f"{e.field}: {e.message}. {e.fix}".strip() for e in errors)
+        return _answer(422, "invalid", detail, errors)
+
+    @app.exception_handler(HTTPException)
+    async def on_http(request: Request, error: HTTPException) -> JSONResponse:
+        phrase = HTTPStatus(error.status_code).phrase
+        return _answer(error.status_code, phrase.lower().replace(" ", "-"), error.detail, headers=error.headers)
+
+    @app.exception_handler(Exception)
+    async def on_bug(request: Request, error: Exception) -> JSONResponse:
+        log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
+        return _answer(500, "error", "An unexpected error; it is in the service's log.")
+
+
+def _field_error(entry: dict[str, Any]) -> FieldError:
+    field = ".".join(str(part) for part in entry["loc"][1:]) or str(entry["loc"][0])
+    fix = "Add the field to the request." if entry["type"] == "missing" else "Mend the field's value and send it again."
+    return FieldError(field=field, message=entry["msg"], fix=fix)
+
+
+def _answer(
+    status: int,
+    code: str,
+    detail: str,
+    errors: list[FieldError] | None = None,
+    headers: Any = None,
+) -> JSONResponse:
+    problem = ProblemDetails(
+        title=HTTPStatus(status).phrase, status=status, detail=detail, code=code, errors=errors or []
+    )
+    return JSONResponse(problem.model_dump(), status_code=status, headers=headers, media_type=MEDIA_TYPE)

@@ -1,0 +1,175 @@
+"""`/v1/images`: submit photos, and see what became of them."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response, UploadFile
+from fastapi.responses import RedirectResponse
+
+from api import schemas, views
+from api.problems import FieldError, Problem, responses
+from api.state import AppState, State
+from deployments.flow_runs import ui_url
+from facet.catalog import Submission
+from facet.models import Image, ImageStatus
+
+router = APIRouter(prefix="/v1/images", tags=["images"])
+callbacks = APIRouter()
+
+PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}, "description": "The picture."}}
+
+
+@callbacks.post("{$request.body#/callback_url}", status_code=204, name="result")
+def result(body: schemas.CallbackBody) -> None:
+    """Any 2xx answer takes the callback; redirects are not followed."""
+
+
+@router.post("", status_code=202, callbacks=callbacks.routes, responses=responses(413, 415, 422, 503))
+def submit(
+    state: AppState,
+    response: Response,
+    image: schemas.ImageFile,
+    request_id: schemas.RequestId,
+    callback_url: schemas.CallbackUrl = None,
+    min_confidence: schemas.MinConfidence = None,
+    min_face_size: schemas.MinFaceSize = None,
+    annotate: schemas.Annotate = True,
+) -> schemas.Accepted:
+    """Submit a photo. It is stored before the answer, and processed by a Prefect flow run after it."""
+    settings = state.services.settings
+    stored = accept(
+        state,
+        image,
+        request_id=request_id,
+        callback_url=callback_url,
+        min_confidence=min_confidence,
+        min_face_size=min_face_size,
+        annotate=annotate,
+    )
+    response.headers["Location"] = settings.image_url(stored.id)
+    response.headers["Retry-After"] = "2"
+    return views.accepted(stored, settings)
+
+
+def accept(
+    state: State,
+    image: UploadFile,
+    *,
+    request_id: str,
+    callback_url: str | None,
+    min_confidence: float | None,
+    min_face_size: int | None,
+    annotate: bool,
+) -> Image:
+    """Store a submission and wake the dispatcher."""
+    settings = state.services.settings
+    data = image.file.read(settings.max_image_bytes + 1)
+    if len(data) > settings.max_image_bytes:
+        message, fix = "The file is too large.", f"Send at most {settings.max_image_bytes} bytes."
+        raise Problem(
+            413, "too-large", f"{message} {fix}", errors=[FieldError(field="image", message=message, fix=fix)]
+        )
+    stored = state.services.catalog.accept(
+        Submission(
+            data=data,
+            request_id=request_id,
+            filename=image.filename[:255] if image.filename else None,
+            callback_url=callback_url,
+            min_confidence=settings.min_confidence if min_confidence is None else min_confidence,
+            min_face_size=settings.min_face_size if min_face_size is None else min_face_size,
+            annotate=annotate,
+        )
+    )
+    state.dispatcher.nudge()
+    return stored
+
+
+@router.get("", responses=responses(422, 503))
+def list_images(
+    state: AppState,
+    status: ImageStatus | None = None,
+    request_id: Annotated[str | None, Query(max_length=200)] = None,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> schemas.ImagePage:
+    """The images, newest first."""
+    page = state.services.catalog.page(status=status, request_id=request_id, cursor=cursor, limit=limit)
+    settings = state.services.settings
+    return schemas.ImagePage(
+        images=[views.full(image, settings) for image in page.images], next_cursor=page.next_cursor
+    )
+
+
+@router.get("/{image_id}", responses=responses(404, 422, 503))
+def get_image(state: AppState, image_id: UUID) -> schemas.Image:
+    """An image, its faces, and how it got there."""
+    return views.full(find(state, image_id), state.services.settings)
+
+
+@router.get("/{image_id}/original", response_class=Response, responses=PICTURE | responses(404, 422, 503))
+def get_original(state: AppState, image_id: UUID) -> Response:
+    """The photo as it was submitted."""
+    image = find(state, image_id)
+    return Response(state.services.catalog.original(image), media_type=image.media_type, headers=_HEADERS)
+
+
+@router.get("/{image_id}/annotated", response_class=Response, responses=PICTURE | responses(404, 422, 503))
+def get_annotated(state: AppState, image_id: UUID) -> Response:
+    """The photo with its faces drawn."""
+    return annotated_picture(state, image_id)
+
+
+@router.get(
+    "/{image_id}/flow-run",
+    status_code=307,
+    response_class=RedirectResponse,
+    responses=responses(404, 422, 503),
+)
+def get_flow_run(state: AppState, image_id: UUID) -> RedirectResponse:
+    """Go to the image's flow run in the Prefect UI."""
+    image = find(state, image_id)
+    if image.run is None or image.run.flow_run_id is None:
+        raise Problem(404, "not-yet", "The image waits in the queue; no flow run has taken it yet.")
+    return RedirectResponse(ui_url(image.run.flow_run_id, state.services.settings))
+
+
+@router.delete("/{image_id}", status_code=204, responses=responses(404, 422, 503))
+def delete_image(state: AppState, image_id: UUID) -> None:
+    """Remove the image with its faces and pictures."""
+    if not state.services.catalog.remove(image_id):
+        raise _unknown(image_id)
+
+
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-cache"}
+
+
+def annotated_picture(state: State, image_id: UUID) -> Response:
+    """The present annotated picture. Raises Problem 404 with the reason while there is none."""
+    image = find(state, image_id)
+    picture = state.services.catalog.annotated(image)
+    if picture is None:
+        raise Problem(404, *_why_not_annotated(image))
+    headers = _HEADERS | {"Content-Disposition": f'inline; filename="{image.id}.jpg"'}
+    return Response(picture, media_type="image/jpeg", headers=headers)
+
+
+def _why_not_annotated(image: Image) -> tuple[str, str]:
+    if image.status in (ImageStatus.QUEUED, ImageStatus.PROCESSING):
+        return (
+            "not-yet",
+            f"The image is {image.status}; its annotated picture is not there yet. Try again shortly.",
+        )
+    if image.status is ImageStatus.COMPLETED:
+        return "not-annotated", "The image was submitted with annotate=false."
+    return "no-result", f"The image is {image.status}: {image.failure_reason}"
+
+
+def find(state: State, image_id: UUID) -> Image:
+    image = state.services.catalog.find(image_id)
+    if image is None:
+        raise _unknown(image_id)
+    return image
+
+
+def _unknown(image_id: UUID) -> Problem:
+    return Problem(404, "unknown-image", f"There is no image {image_id}. Check the id; it may have been removed.")

@@ -1,0 +1,186 @@
+"""What the API takes and answers."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Form, UploadFile
+from pydantic import AfterValidator, BaseModel, Field, HttpUrl, TypeAdapter
+
+from facet.models import DeliveryState, ImageStatus
+
+_BOX = [205, 130, 34, 44]
+_KEYPOINTS = {
+    "left_eye": [216, 146],
+    "right_eye": [233, 148],
+    "nose": [224, 157],
+    "mouth_left": [216, 165],
+    "mouth_right": [230, 166],
+}
+_ID = "7c0f6a4e-6f0b-4d5c-9a39-3c1f0b8a52de"
+_SELF = f"http://127.0.0.1:8000/v1/images/{_ID}"
+
+_url = TypeAdapter(HttpUrl)
+
+
+def _check_url(value: str | None) -> str | None:
+    """Keep the URL as it was sent: its normal form may differ from what the receiver expects."""
+    if value is not None:
+        _url.validate_python(value)
+    return value
+
+
+ImageFile = Annotated[UploadFile, Form(description="The photo: JPEG, PNG, WebP, BMP, TIFF, GIF or AVIF.")]
+RequestId = Annotated[
+    str,
+    Form(min_length=1, max_length=200, description="Your name for the request; it comes back in the callback."),
+]
+CallbackUrl = Annotated[
+    str | None,
+    Form(max_length=2000, description="Where the result is POSTed."),
+    AfterValidator(_check_url),
+]
+MinConfidence = Annotated[
+    float | None, Form(ge=0, le=1, description="Only faces of more than this confidence. Default: 0.94.")
+]
+MinFaceSize = Annotated[
+    int | None, Form(ge=10, le=10_000, description="Smallest face searched for, in pixels. Default: 20.")
+]
+Annotate = Annotated[bool, Form(description="Whether the annotated picture is wanted.")]
+
+
+class Links(BaseModel):
+    """Where to go from here; `annotated` and `flow_run` answer 404 with the reason while there is nothing yet."""
+
+    self: str = Field(examples=[_SELF])
+    original: str = Field(examples=[f"{_SELF}/original"])
+    annotated: str | None = Field(examples=[f"{_SELF}/annotated"])
+    flow_run: str = Field(examples=[f"{_SELF}/flow-run"], description="Leads to the flow run in the Prefect UI.")
+
+
+class Accepted(BaseModel):
+    """The image is stored and will be processed."""
+
+    id: UUID = Field(examples=[_ID])
+    request_id: str = Field(examples=["holiday-17"])
+    status: ImageStatus = Field(examples=["queued"])
+    links: Links
+
+
+class Face(BaseModel):
+    """A face; pixels are those of the upright image."""
+
+    id: UUID
+    confidence: float = Field(examples=[0.99998])
+    box: list[int] = Field(min_length=4, max_length=4, examples=[_BOX], description="[x, y, width, height] in pixels.")
+    box_normalized: list[float] = Field(
+        min_length=4,
+        max_length=4,
+        examples=[[0.2288, 0.2083, 0.0379, 0.0705]],
+        description="The same, as fractions of the image's width and height.",
+    )
+    keypoints: dict[str, list[int]] = Field(
+        examples=[_KEYPOINTS],
+        description="[x, y] in pixels of both eyes, nose and corners of the mouth.",
+    )
+
+
+class FlowRun(BaseModel):
+    """The Prefect flow run that took the image last."""
+
+    id: UUID
+    name: str | None
+    url: str
+
+
+class Failure(BaseModel):
+    code: str = Field(examples=["undecodable"])
+    reason: str = Field(examples=["The picture does not decode."])
+
+
+class Attempt(BaseModel):
+    at: datetime
+    status_code: int | None
+    seconds: float
+    error: str | None
+
+
+class Callback(BaseModel):
+    """The latest callback of the image."""
+
+    id: UUID
+    url: str
+    state: DeliveryState
+    attempts: list[Attempt]
+
+
+class Image(BaseModel):
+    """An image and what became of it."""
+
+    id: UUID = Field(examples=[_ID])
+    request_id: str = Field(examples=["holiday-17"])
+    status: ImageStatus
+    failure: Failure | None
+    created_at: datetime
+    finished_at: datetime | None
+    filename: str | None
+    media_type: str = Field(examples=["image/jpeg"])
+    size_bytes: int
+    width: int = Field(description="Pixels of the upright image.")
+    height: int = Field(description="Pixels of the upright image.")
+    min_confidence: float
+    min_face_size: int
+    annotate: bool
+    faces: list[Face]
+    detector: str | None = Field(examples=["mtcnn 1.0.0"])
+    timings: dict[str, float] = Field(
+        examples=[{"waited": 0.4, "fetch": 0.002, "detect": 0.13, "total": 1.1}],
+        description="Seconds of each step.",
+    )
+    flow_run: FlowRun | None
+    callback: Callback | None
+    links: Links
+
+
+class ImagePage(BaseModel):
+    images: list[Image]
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last.")
+
+
+class CallbackFace(BaseModel):
+    confidence: float = Field(examples=[0.99998])
+    box: list[int] = Field(min_length=4, max_length=4, examples=[_BOX])
+    keypoints: dict[str, list[int]] = Field(examples=[_KEYPOINTS])
+
+
+class CallbackBody(BaseModel):
+    """What is POSTed to `callback_url` when the image has ended."""
+
+    image_id: UUID = Field(examples=[_ID])
+    request_id: str = Field(examples=["holiday-17"])
+    faces: list[CallbackFace]
+    output_image_url: str | None = Field(examples=[f"{_SELF}/annotated"])
+    status: ImageStatus = Field(examples=["completed"])
+    failure: Failure | None
+
+
+class Part(BaseModel):
+    """One part that the service needs."""
+
+    status: str = Field(examples=["ok"])
+    detail: str | None = None
+
+
+class Readiness(BaseModel):
+    status: str = Field(
+        examples=["ok"], description="`ok`, `degraded` (submissions are taken, and wait), or `unavailable`."
+    )
+    parts: dict[str, Part]
+
+
+class LegacyAccepted(BaseModel):
+    """The predecessor's answer, with the image's id that it lacked."""
+
+    status: str = Field("ok", examples=["ok"])
+    image_id: UUID = Field(examples=[_ID])
+    request_id: str = Field(examples=["123456789"])

@@ -1,0 +1,24 @@
+"""What the routes share: the services of the process and its dispatcher."""
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from deployments.flow_runs import PrefectFlowRuns
+from facet.dispatch import Dispatcher
+from facet.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    services: Services
+    flow_runs: PrefectFlowRuns
+    dispatcher: Dispatcher
+
+
+def _state(request: Request) -> State:
+    return cast(State, request.app.state.facet)
+
+
+AppState = Annotated[State, Depends(_state)]

@@ -1,0 +1,23 @@
+"""The command line: `facet`."""
+
+import typer
+
+from cli import demo, services, stack
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    help="Face detection as a service: REST in, Prefect flow runs, callbacks out.",
+)
+app.command()(stack.up)
+app.command()(demo.demo)
+app.command()(services.api)
+app.command()(services.worker)
+app.command()(services.deploy)
+db = typer.Typer(no_args_is_help=True, help="The application's database.")
+db.command("upgrade")(services.db_upgrade)
+app.add_typer(db, name="db")
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,69 @@
+"""Commands that are the service's processes and their set-up. Each imports its own part alone, to start quickly."""
+
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from facet.settings import get_settings
+
+_LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+def api() -> None:
+    """Serve the API, with its dispatcher."""
+    import uvicorn
+
+    from api.app import create_app
+
+    settings = get_settings()
+    logging.basicConfig(level="WARNING", format=_LOG_FORMAT)
+    uvicorn.run(create_app(), host=settings.host, port=settings.port, access_log=False, log_config=None)
+
+
+def worker(
+    pool: Annotated[str | None, typer.Option(help="Work pool to serve. Default: FACET_WORK_POOL.")] = None,
+    slots: Annotated[int | None, typer.Option(min=1, help="Runs at a time. Default: FACET_WORKER_SLOTS.")] = None,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for Prefect and the deployment.")] = 120,
+) -> None:
+    """Run flow runs of the work pool."""
+    from deployments.deploy import DeployFailed, await_deployment
+
+    settings = get_settings()
+    try:
+        await_deployment(wait)
+    except DeployFailed as error:
+        raise typer.Exit(fail(str(error))) from error
+    name, limit = pool or settings.work_pool, slots or settings.worker_slots
+    arguments = ["worker", "start", "--pool", name, "--type", "process", "--limit", str(limit)]
+    os.execv(sys.executable, [sys.executable, "-m", "prefect", *arguments])
+
+
+def deploy() -> None:
+    """Make the work pool and the deployments in Prefect; repeating it is safe."""
+    from deployments.deploy import DeployFailed
+    from deployments.deploy import deploy as make
+
+    try:
+        make(get_settings())
+    except DeployFailed as error:
+        raise typer.Exit(fail(str(error))) from error
+
+
+def db_upgrade() -> None:
+    """Apply all migrations to the application's database."""
+    from facet.database import Database
+    from facet.errors import Unavailable
+
+    try:
+        Database(get_settings().sqlalchemy_url).upgrade()
+    except Unavailable as error:
+        raise typer.Exit(fail(str(error))) from error
+
+
+def fail(message: str) -> int:
+    """Say what is wrong where errors belong; returns the exit status for it."""
+    typer.secho(message, fg="red", err=True)
+    return 1

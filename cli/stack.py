@@ -1,0 +1,246 @@
+"""`facet up`: the embedded stack — Prefect server, API and worker — under supervisord, in the foreground."""
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import httpx
+import psutil
+import typer
+from sqlalchemy import update
+
+from cli.services import fail
+from facet.database import Database, utcnow
+from facet.models import Run, RunState
+from facet.settings import Settings, get_settings
+
+_MARK = "FACET_STACK"
+_READY_SECONDS = 120
+
+_PROGRAM = """
+[program:{name}]
+command={command}
+stdout_logfile={logs}/{name}.log
+stdout_logfile_maxbytes=10MB
+stdout_logfile_backups=2
+redirect_stderr=true
+autorestart=true
+startsecs=3
+startretries=5
+stopwaitsecs=20
+stopasgroup={whole_group}
+killasgroup=true
+"""
+
+
+class StackFailed(Exception):
+    """The stack cannot start, or has not become ready."""
+
+
+def up(
+    exit_with_parent: Annotated[
+        bool, typer.Option(help="Stop when the process that started this one has ended, however it ended.")
+    ] = False,
+) -> None:
+    """Run the embedded stack in the foreground; one Ctrl-C ends all of it."""
+    settings = get_settings()
+    parent = os.getppid()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        with _stack(settings) as supervisor:
+            await_ready(settings, supervisor)
+            typer.echo(
+                f"\n  API         {settings.base_url}\n  API docs    {settings.base_url}/docs\n"
+                f"  Prefect UI  {prefect_url(settings)}\n  Logs        {settings.home.absolute() / 'logs'}\n\n"
+                "Ctrl-C ends it; what was submitted is kept."
+            )
+            while supervisor.poll() is None:
+                if exit_with_parent and os.getppid() != parent:
+                    break
+                time.sleep(0.5)
+            else:
+                raise StackFailed(f"The supervisor has ended; see {settings.home.absolute() / 'logs'}.")
+    except KeyboardInterrupt:
+        typer.echo("Stopped.")
+    except StackFailed as error:
+        raise typer.Exit(fail(str(error))) from error
+
+
+def prefect_url(settings: Settings) -> str:
+    return f"http://127.0.0.1:{settings.prefect_port}"
+
+
+def await_ready(settings: Settings, process: subprocess.Popen[bytes]) -> None:
+    """Wait until every part answers. Raises StackFailed, with the place to look, when one does not."""
+    until = time.monotonic() + _READY_SECONDS
+    logs = settings.home.absolute() / "logs"
+    while not is_ready(settings):
+        if process.poll() is not None:
+            raise StackFailed(f"The stack has ended before it was ready; see {logs}.")
+        if time.monotonic() > until:
+            raise StackFailed(f"The stack is not ready after {_READY_SECONDS} s; see {logs}.")
+        time.sleep(0.3)
+
+
+def is_ready(settings: Settings) -> bool:
+    """Whether the API is up with all its parts, and a worker polls the pool."""
+    try:
+        ready = httpx.get(f"{settings.base_url}/readyz", timeout=5, trust_env=False)
+        workers = httpx.post(
+            f"{prefect_url(settings)}/api/work_pools/{settings.work_pool}/workers/filter",
+            json={},
+            timeout=5,
+            trust_env=False,
+        )
+        return (
+            ready.is_success
+            and ready.json()["status"] == "ok"
+            and workers.is_success
+            and any(worker["status"] == "ONLINE" for worker in workers.json())
+        )
+    except (httpx.HTTPError, ValueError, KeyError):
+        return False
+
+
+@contextmanager
+def _stack(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    home = settings.home.absolute()
+    (home / "logs").mkdir(parents=True, exist_ok=True)
+    with (home / "stack.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StackFailed(
+                f"A stack is already running in {home}: its API is at {settings.base_url}. "
+                "Stop it first, or set FACET_HOME, FACET_PORT and FACET_PREFECT_PORT for a second one."
+            ) from error
+        end_leftovers(home)
+        for name, port in (("FACET_PORT", settings.port), ("FACET_PREFECT_PORT", settings.prefect_port)):
+            _check_port(name, settings.host, port)
+        _prepare_database(settings)
+        supervisor = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "supervisor.supervisord",
+                "-n",
+                "-s",
+                "-c",
+                str(_configure(settings, home)),
+            ],
+            env=_environment(settings, home),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # the terminal's Ctrl-C comes to this process alone, which then ends the others
+        )
+        try:
+            _deploy_when_up(settings, supervisor, home)
+            yield supervisor
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            supervisor.terminate()
+            try:
+                supervisor.wait(timeout=45)
+            except subprocess.TimeoutExpired:
+                supervisor.kill()
+            end_leftovers(home)
+
+
+def end_leftovers(home: Path) -> None:
+    """End what a stack of this home that was killed has left running; the stack's mark is in their environment."""
+    leftovers = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(_MARK) == str(home):
+                leftovers.append(process)
+        except psutil.Error:
+            continue
+    for process in leftovers:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(leftovers, timeout=10)
+
+
+def _check_port(setting: str, host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise StackFailed(f"Port {port} of {host} cannot be used ({error.strerror}): set {setting}.") from error
+
+
+def _prepare_database(settings: Settings) -> None:
+    database = Database(settings.sqlalchemy_url)
+    database.upgrade()
+    if settings.database_url is None:  # this stack's own: no run can be alive before it starts
+        with database.write() as session:
+            session.execute(update(Run).where(Run.state == RunState.RUNNING).values(lease_until=utcnow()))
+    database.close()
+
+
+def _environment(settings: Settings, home: Path) -> dict[str, str]:
+    return os.environ | {
+        _MARK: str(home),
+        "FACET_HOME": str(home),
+        "FACET_WORK_POOL": settings.work_pool,
+        "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_API_URL": f"{prefect_url(settings)}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_WORKER_QUERY_SECONDS": "0.5",
+    }
+
+
+def _configure(settings: Settings, home: Path) -> Path:
+    facet = f"{sys.executable} -m cli.main"
+    server = f"{sys.executable} -m prefect server start --host 127.0.0.1 --port {settings.prefect_port}"
+    programs = {"prefect": server, "api": f"{facet} api", "worker": f"{facet} worker"}
+    config = (
+        f"[supervisord]\nlogfile={home}/logs/supervisor.log\npidfile={home}/supervisor.pid\n"
+        f"childlogdir={home}/logs\nuser={psutil.Process().username()}\n"
+    )
+    for name, command in programs.items():
+        # The worker ends its own runs in order; Prefect's server command leaves its child to us.
+        config += _PROGRAM.format(
+            name=name, command=command, logs=home / "logs", whole_group=str(name == "prefect").lower()
+        )
+    path = home / "supervisor.conf"
+    path.write_text(config.replace("%", "%%"))
+    return path
+
+
+def _deploy_when_up(settings: Settings, supervisor: subprocess.Popen[bytes], home: Path) -> None:
+    until = time.monotonic() + _READY_SECONDS
+    while True:
+        try:
+            httpx.get(f"{prefect_url(settings)}/api/health", timeout=5, trust_env=False).raise_for_status()
+            break
+        except httpx.HTTPError as error:
+            if supervisor.poll() is not None or time.monotonic() > until:
+                raise StackFailed(f"The Prefect server does not answer; see {home}/logs/prefect.log.") from error
+            time.sleep(0.3)
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "deploy"],
+        env=_environment(settings, home),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise StackFailed(f"{done.stdout}{done.stderr}")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

@@ -1,0 +1,104 @@
+"""The dispatcher's view of Prefect: create flow runs, ask how they fare, and report dead ones."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL
+from prefect.states import Crashed
+
+from deployments.names import DETECT_DEPLOYMENT
+from facet.dispatch import Created, Fate
+from facet.errors import Unavailable
+from facet.models import Lane
+from facet.settings import Settings
+
+_FATES = {
+    StateType.COMPLETED: Fate.COMPLETED,
+    StateType.FAILED: Fate.FAILED,
+    StateType.CRASHED: Fate.CRASHED,
+    StateType.CANCELLED: Fate.CANCELLED,
+    StateType.PAUSED: Fate.SUSPENDED,
+}
+
+
+class PrefectFlowRuns:
+    """Flow runs of the detection deployment, through one client that is opened when it is first needed."""
+
+    def __init__(self) -> None:
+        self._client: SyncPrefectClient | None = None
+        self._deployment_id: UUID | None = None
+
+    def create(self, run_id: UUID, image_ids: Sequence[UUID], request_ids: Sequence[str], lane: Lane) -> Created:
+        with self._prefect() as client:
+            if self._deployment_id is None:
+                self._deployment_id = client.read_deployment_by_name(DETECT_DEPLOYMENT).id
+            flow_run = client.create_flow_run_from_deployment(
+                self._deployment_id,
+                parameters={"image_ids": [str(image_id) for image_id in image_ids]},
+                name=_name(request_ids),
+                tags=[
+                    lane.value,
+                    *(f"image:{i}" for i in image_ids),
+                    *(f"request:{r}" for r in set(request_ids)),
+                ],
+                idempotency_key=str(run_id),
+            )
+            return Created(flow_run.id, flow_run.name)
+
+    def fates(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, Fate]:
+        with self._prefect() as client:
+            found = client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(flow_run_ids))),
+                sort=FlowRunSort.ID_DESC,
+            )
+        fates = {run.id: _fate(run.state) for run in found}
+        return {flow_run_id: fates.get(flow_run_id, Fate.ABSENT) for flow_run_id in flow_run_ids}
+
+    def crash(self, flow_run_id: UUID, reason: str) -> None:
+        with self._prefect() as client:
+            try:
+                flow_run = client.read_flow_run(flow_run_id)
+            except ObjectNotFound:
+                return
+            if flow_run.state is None or not flow_run.state.is_final():
+                client.set_flow_run_state(flow_run_id, Crashed(message=reason), force=True)
+
+    def check(self) -> None:
+        with self._prefect() as client:
+            client.hello()
+
+    @contextmanager
+    def _prefect(self) -> Iterator[SyncPrefectClient]:
+        try:
+            if self._client is None:
+                self._client = get_client(sync_client=True, httpx_settings={"timeout": 15.0})
+            yield self._client
+        except ObjectNotFound as error:
+            self._deployment_id = None
+            raise Unavailable(
+                f"Prefect does not know the deployment {DETECT_DEPLOYMENT}: run `facet deploy`."
+            ) from error
+        except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError) as error:
+            raise Unavailable(f"Prefect does not answer: {type(error).__name__}.") from error
+
+
+def _fate(state: State | None) -> Fate:
+    return _FATES.get(state.type, Fate.UNDERWAY) if state else Fate.UNDERWAY
+
+
+def _name(request_ids: Sequence[str]) -> str:
+    first = request_ids[0][:60]
+    return first if len(request_ids) == 1 else f"{first} and {len(request_ids) - 1} more"
+
+
+def ui_url(flow_run_id: UUID, settings: Settings) -> str:
+    """Where people see the flow run in the Prefect UI."""
+    base = settings.prefect_ui_url or (PREFECT_API_URL.value() or "").removesuffix("/api")
+    return f"{base.rstrip('/')}/runs/flow-run/{flow_run_id}"

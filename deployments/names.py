@@ -1,0 +1,3 @@
+"""Names that `prefect.yaml` gives, for the code that refers to them."""
+
+DETECT_DEPLOYMENT = "detect-faces/detect-faces"

@@ -1,0 +1,208 @@
+"""The images that were submitted: accept, find, list and remove them."""
+
+import base64
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Row, and_, delete, func, or_, select
+from sqlalchemy.orm import selectinload
+
+from facet.database import Database
+from facet.errors import ObjectNotFound, Unavailable
+from facet.images import decode, read_header
+from facet.models import Delivery, Image, ImageStatus, Run, RunState
+from facet.settings import Settings
+from facet.storage import ObjectStore
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a sender asks for."""
+
+    data: bytes
+    request_id: str
+    filename: str | None
+    callback_url: str | None
+    min_confidence: float
+    min_face_size: int
+    annotate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    images: Sequence[Image]
+    next_cursor: str | None
+
+
+class BadCursor(ValueError):
+    """A cursor that no page of this list gave."""
+
+
+class Catalog:
+    """Images in the database with their objects. Every method raises Unavailable when a part does not answer."""
+
+    def __init__(self, database: Database, store: ObjectStore, settings: Settings) -> None:
+        self._database = database
+        self._store = store
+        self._settings = settings
+
+    def accept(self, submission: Submission) -> Image:
+        """Store the object, then commit the row: from then on the image is never lost.
+
+        Raises ImageError, with nothing stored, for what is no picture that can be processed.
+        """
+        limit = self._settings.max_image_pixels
+        header = read_header(submission.data, max_pixels=limit)
+        height, width = decode(submission.data, max_pixels=limit).shape[:2]
+        image = Image(
+            id=uuid4(),
+            request_id=submission.request_id,
+            filename=submission.filename,
+            media_type=header.media_type,
+            size_bytes=len(submission.data),
+            sha256=hashlib.sha256(submission.data).hexdigest(),
+            width=width,
+            height=height,
+            callback_url=submission.callback_url,
+            min_confidence=submission.min_confidence,
+            min_face_size=submission.min_face_size,
+            annotate=submission.annotate,
+        )
+        self._store.put(image.original_key, submission.data, image.media_type)
+        try:
+            with self._database.write() as session:
+                session.add(image)
+        except Unavailable:
+            try:
+                self._store.delete(image.original_key)
+            except Unavailable:
+                log.warning("The object %s is left without a row.", image.original_key)
+            raise
+        log.info("Image %s of request %s is accepted.", image.id, image.request_id)
+        return image
+
+    def find(self, image_id: UUID) -> Image | None:
+        """The image with its faces, run and deliveries."""
+        with self._database.read() as session:
+            return session.scalars(
+                select(Image)
+                .where(Image.id == image_id, Image.deleted_at.is_(None))
+                .options(selectinload(Image.faces), selectinload(Image.run), selectinload(Image.deliveries))
+            ).one_or_none()
+
+    def page(self, *, status: ImageStatus | None, request_id: str | None, cursor: str | None, limit: int) -> Page:
+        """Images, newest first. Raises BadCursor."""
+        query = (
+            select(Image)
+            .where(Image.deleted_at.is_(None))
+            .options(selectinload(Image.faces), selectinload(Image.run), selectinload(Image.deliveries))
+            .order_by(Image.created_at.desc(), Image.id.desc())
+            .limit(limit + 1)
+        )
+        if status:
+            query = query.where(Image.status == status)
+        if request_id:
+            query = query.where(Image.request_id == request_id)
+        if cursor:
+            created_at, image_id = _read_cursor(cursor)
+            same_time = and_(Image.created_at == created_at, Image.id < image_id)
+            query = query.where(or_(Image.created_at < created_at, same_time))
+        with self._database.read() as session:
+            images = session.scalars(query).all()
+        more = len(images) > limit
+        return Page(images[:limit], _cursor(images[limit - 1]) if more else None)
+
+    def original(self, image: Image) -> bytes:
+        """Raises ObjectNotFound."""
+        return self._store.get(image.original_key)
+
+    def annotated(self, image: Image) -> bytes | None:
+        """The annotated picture of the present result, or None where there is none."""
+        if image.annotated_key is None:
+            return None
+        try:
+            return self._store.get(image.annotated_key)
+        except ObjectNotFound:  # replaced by a newer result since the row was read
+            newer = self.find(image.id)
+            if newer is None or newer.annotated_key in (None, image.annotated_key):
+                raise
+            return self._store.get(newer.annotated_key or "")
+
+    def remove(self, image_id: UUID) -> bool:
+        """Remove an image with its faces and objects; a run that works on it loses its claim.
+
+        Returns whether it was there.
+        """
+        with self._database.write() as session:
+            image = session.scalars(
+                select(Image).where(Image.id == image_id, Image.deleted_at.is_(None)).with_for_update()
+            ).one_or_none()
+            if image is None:
+                return False
+            image.deleted_at = self._database.now(session)  # a tombstone, until its objects are gone too
+            image.claim_epoch += 1
+        self._purge(image)
+        return True
+
+    def purge_removed(self) -> None:
+        """Finish removals that were cut short."""
+        with self._database.read() as session:
+            tombstones = session.scalars(select(Image).where(Image.deleted_at.is_not(None)).limit(100)).all()
+        for image in tombstones:
+            self._purge(image)
+
+    def _purge(self, image: Image) -> None:
+        for key in list(self._store.keys(image.prefix)):
+            self._store.delete(key)
+        with self._database.write() as session:
+            session.execute(delete(Image).where(Image.id == image.id))
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Images by status, flow runs by state, and deliveries by state."""
+        with self._database.read() as session:
+            return {
+                "images": _count(
+                    session.execute(
+                        select(Image.status, func.count()).where(Image.deleted_at.is_(None)).group_by(Image.status)
+                    ).all()
+                ),
+                "runs": _count(
+                    session.execute(
+                        select(Run.state, func.count()).where(Run.state != RunState.OVER).group_by(Run.state)
+                    ).all()
+                ),
+                "deliveries": _count(
+                    session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).all()
+                ),
+            }
+
+    def oldest_waiting_seconds(self) -> float:
+        """The age of the oldest image in the queue, 0 when none waits."""
+        with self._database.read() as session:
+            oldest = session.scalar(
+                select(func.min(Image.created_at)).where(Image.status == ImageStatus.QUEUED, Image.deleted_at.is_(None))
+            )
+            return max(0.0, (self._database.now(session) - oldest).total_seconds()) if oldest else 0.0
+
+
+def _count(rows: Sequence[Row[tuple[Any, int]]]) -> dict[str, int]:
+    return {str(row[0]): row[1] for row in rows}
+
+
+def _cursor(image: Image) -> str:
+    return base64.urlsafe_b64encode(f"{image.created_at.isoformat()} {image.id}".encode()).decode()
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
+    try:
+        created_at, image_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
+        return datetime.fromisoformat(created_at), UUID(image_id)
+    except ValueError as error:
+        raise BadCursor(cursor) from error

@@ -1,0 +1,242 @@
+"""What a run may do to its images: claim them, hold them by a lease, and end them.
+
+Every write names the epoch of its claim, so that a zombie or an old run that someone retried changes nothing.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from threading import Event, Thread
+from uuid import UUID
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from facet.database import Database
+from facet.errors import Unavailable
+from facet.jobs import Failure, ImageJob
+from facet.models import Delivery, Face, Image, ImageStatus, Run, RunState
+from facet.settings import Settings
+from facet.webhooks import callback_body
+
+log = logging.getLogger(__name__)
+
+_UNFINISHED = (ImageStatus.QUEUED, ImageStatus.PROCESSING)
+
+
+class LostClaim(Exception):
+    """The image was taken over by another claim, or deleted."""
+
+
+class Claims:
+    """The images of runs in the database. Every method raises Unavailable when that does not answer."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+
+    def open(self, image_ids: Sequence[UUID], *, run_id: UUID, flow_run_id: UUID, flow_run_name: str) -> list[ImageJob]:
+        """Start (or start again) a run and claim what is its to do among `image_ids`.
+
+        Completed images are done, and ones that another run holds are its own; failed and cancelled ones are opened
+        again, since whoever retries a run asks for that. A flow run of unknown `run_id` (started by hand) is recorded.
+        """
+        with self._database.write() as session:
+            now = self._database.now(session)
+            run = session.get(Run, run_id, with_for_update=True)
+            if run is None:
+                run = Run(id=run_id, created_at=now)
+                session.add(run)
+            run.flow_run_id, run.flow_run_name = flow_run_id, flow_run_name
+            run.state, run.finished_at, run.in_hand = RunState.RUNNING, None, []
+            run.started_at = now
+            run.lease_until = now + timedelta(seconds=self._settings.lease_seconds)
+            run.deadline = now + timedelta(seconds=self._settings.run_seconds)
+            session.flush()
+            images = session.scalars(
+                select(Image)
+                .where(Image.id.in_(image_ids), Image.deleted_at.is_(None))
+                .order_by(Image.id)  # one order of locking for all
+                .with_for_update()
+            ).all()
+            claimed = {image.id: self._claim(image, run, now) for image in images if self._is_free(image, run)}
+            run.size = len(claimed)
+        return [claimed[image_id] for image_id in image_ids if image_id in claimed]
+
+    @staticmethod
+    def _is_free(image: Image, run: Run) -> bool:
+        if image.status is ImageStatus.COMPLETED:
+            return False
+        if image.status in _UNFINISHED:
+            holder = image.run
+            return holder is None or holder is run or holder.state is RunState.OVER
+        return True
+
+    @staticmethod
+    def _claim(image: Image, run: Run, now: datetime) -> ImageJob:
+        image.status = ImageStatus.PROCESSING
+        image.claim_epoch += 1
+        image.run_id, image.started_at, image.finished_at = run.id, now, None
+        image.failure_code = image.failure_reason = None
+        return ImageJob(
+            image_id=image.id,
+            epoch=image.claim_epoch,
+            request_id=image.request_id,
+            original_key=image.original_key,
+            annotated_key=f"{image.prefix}annotated-{image.claim_epoch}.jpg",
+            callback_url=image.callback_url,
+            min_confidence=image.min_confidence,
+            min_face_size=image.min_face_size,
+            annotate=image.annotate,
+            width=image.width,
+            height=image.height,
+            timings={"waited": round((now - image.created_at).total_seconds(), 3)},
+        )
+
+    @contextmanager
+    def leased(self, run_id: UUID) -> Iterator[None]:
+        """Renew the run's lease from a thread until the block ends; close the run if it ends by itself.
+
+        A run that ends in another way (cancelled, suspended, crashed) is closed by the dispatcher, which asks Prefect why.
+        """
+        over = Event()
+
+        def renew() -> None:
+            while not over.wait(self._settings.lease_seconds / 3):
+                try:
+                    self.renew(run_id)
+                except Unavailable as error:
+                    log.warning("The lease of run %s is not renewed: %s", run_id, error)
+
+        keeper = Thread(target=renew, name="lease", daemon=True)
+        keeper.start()
+        try:
+            yield
+        finally:
+            over.set()
+            keeper.join()
+        self.close(run_id)
+
+    def renew(self, run_id: UUID) -> None:
+        """Put the end of the lease off, up to the run's deadline, after which a hung run lapses."""
+        with self._database.write() as session:
+            now = self._database.now(session)
+            until = now + timedelta(seconds=self._settings.lease_seconds)
+            session.execute(
+                update(Run)
+                .where(Run.id == run_id, Run.state == RunState.RUNNING, Run.deadline > now)
+                .values(lease_until=until)
+            )
+
+    def take_in_hand(self, run_id: UUID, jobs: Sequence[ImageJob]) -> None:
+        """Note what is worked on from here, for it is to blame if the process dies."""
+        with self._database.write() as session:
+            session.execute(update(Run).where(Run.id == run_id).values(in_hand=[str(job.image_id) for job in jobs]))
+
+    def store_faces(self, job: ImageJob) -> None:
+        """Replace the faces of this claim; the former result stays the one that is read. Raises LostClaim."""
+        with self._database.write() as session:
+            self._owned(session, job)
+            session.execute(delete(Face).where(Face.image_id == job.image_id, Face.epoch == job.epoch))
+            session.add_all(
+                Face(
+                    image_id=job.image_id,
+                    epoch=job.epoch,
+                    position=position,
+                    confidence=face.confidence,
+                    x=face.box[0],
+                    y=face.box[1],
+                    width=face.box[2],
+                    height=face.box[3],
+                    keypoints=face.keypoints,
+                    detector=job.detector,
+                )
+                for position, face in enumerate(job.faces)
+            )
+
+    def complete(self, job: ImageJob) -> str | None:
+        """Make the result of this claim the image's, and owe its sender a callback, in one transaction.
+
+        Returns the key of the annotated picture that it replaces, if there was one. Raises LostClaim.
+        """
+        with self._database.write() as session:
+            image = self._owned(session, job)
+            former = image.annotated_key
+            session.execute(delete(Face).where(Face.image_id == image.id, Face.epoch != job.epoch))
+            image.status, image.result_epoch = ImageStatus.COMPLETED, job.epoch
+            image.finished_at = self._database.now(session)
+            image.annotated_key = job.annotated_key if job.annotate else None
+            image.detector = job.detector
+            image.timings = job.timings | {"total": round((image.finished_at - image.created_at).total_seconds(), 3)}
+            self._owe_callback(session, image, job)
+        return former if former != job.annotated_key else None
+
+    def fail(self, job: ImageJob, failure: Failure) -> None:
+        """End the image without a result, and owe its sender the reason. Raises LostClaim."""
+        with self._database.write() as session:
+            self.end(session, self._owned(session, job), ImageStatus.FAILED, failure)
+
+    def set_back(self, job: ImageJob, setback: Failure) -> bool:
+        """Put the image back in the queue for later, or fail it after too many attempts. Raises LostClaim.
+
+        Returns whether it will be tried again.
+        """
+        with self._database.write() as session:
+            image = self._owned(session, job)
+            return self.charge(session, image, setback)
+
+    def charge(self, session: Session, image: Image, setback: Failure, *, alone: bool = False) -> bool:
+        """Charge the image an attempt: back to the queue, or failed when that was its last."""
+        image.attempts += 1
+        if image.attempts >= self._settings.max_attempts:
+            reason = f"Given up after {image.attempts} attempts. {setback.reason}"
+            self.end(session, image, ImageStatus.FAILED, Failure(code=setback.code, reason=reason))
+            return False
+        image.status, image.run_id, image.alone = ImageStatus.QUEUED, None, alone
+        image.claim_epoch += 1
+        image.available_at = self._database.now(session) + timedelta(seconds=5 * 4 ** (image.attempts - 1))
+        return True
+
+    def end(self, session: Session, image: Image, status: ImageStatus, failure: Failure) -> None:
+        """Fail or cancel the image in the caller's transaction, and owe its sender the reason."""
+        image.status, image.finished_at = status, self._database.now(session)
+        image.failure_code, image.failure_reason = failure.code, failure.reason
+        self._owe_callback(session, image, None)
+
+    def close(self, run_id: UUID) -> None:
+        """The run has ended by itself, with each of its images ended or set back: its slot is free."""
+        with self._database.write() as session:
+            now = self._database.now(session)
+            session.execute(
+                update(Run).where(Run.id == run_id).values(state=RunState.OVER, finished_at=now, in_hand=[])
+            )
+
+    @staticmethod
+    def _owned(session: Session, job: ImageJob) -> Image:
+        image = session.scalars(
+            select(Image)
+            .where(
+                Image.id == job.image_id,
+                Image.claim_epoch == job.epoch,
+                Image.status == ImageStatus.PROCESSING,
+                Image.deleted_at.is_(None),
+            )
+            .with_for_update()
+        ).one_or_none()
+        if image is None:
+            raise LostClaim(job.image_id)
+        return image
+
+    def _owe_callback(self, session: Session, image: Image, job: ImageJob | None) -> None:
+        if image.callback_url is None:
+            return
+        output_url = f"{self._settings.image_url(image.id)}/annotated" if image.annotated_key and job else None
+        session.add(
+            Delivery(
+                image_id=image.id,
+                epoch=image.claim_epoch,
+                url=image.callback_url,
+                body=callback_body(image, job.faces if job else [], output_url),
+            )
+        )

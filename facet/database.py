@@ -1,0 +1,130 @@
+"""The application's database: one engine, short transactions, the database's own clock."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, DateTime, Dialect, create_engine, event, make_url, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator
+
+from facet.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+_DISPATCH_LOCK = 0x_FACE7
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """A point in time: timezone-aware in Python, UTC in every database."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.astimezone(UTC) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class utcnow(FunctionElement[datetime]):
+    """The database's clock, which alone decides about leases and due dates."""
+
+    type = UTCDateTime()
+    inherit_cache = True
+
+
+@compiles(utcnow, "postgresql")
+def _postgresql_utcnow(element: utcnow, compiler: Any, **kw: Any) -> str:
+    return "clock_timestamp()"
+
+
+@compiles(utcnow, "sqlite")
+def _sqlite_utcnow(element: utcnow, compiler: Any, **kw: Any) -> str:
+    return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+
+
+def _prepare_sqlite(dbapi_connection: Any, _record: Any) -> None:
+    dbapi_connection.isolation_level = None  # transactions are begun by _begin_sqlite alone
+    for pragma in ("journal_mode=WAL", "busy_timeout=30000", "synchronous=FULL", "foreign_keys=ON"):
+        dbapi_connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A writer locks at once: a transaction that read first could not upgrade its lock behind another writer.
+    mode = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
+    connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+class Database:
+    """Sessions on one database, SQLite or PostgreSQL; `write` commits when its block ends well."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            Path(make_url(url).database or "").parent.mkdir(parents=True, exist_ok=True)
+            self.engine = create_engine(url)
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            self.engine = create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+        self._readers = sessionmaker(self.engine, expire_on_commit=False)
+        writing = self.engine.execution_options(sqlite_begin="IMMEDIATE")
+        self._writers = sessionmaker(writing, expire_on_commit=False)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session for reading. Raises Unavailable when the database cannot be reached."""
+        with _unavailable(), self._readers() as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction. Raises Unavailable when the database cannot be reached; then nothing was written."""
+        with _unavailable(), self._writers.begin() as session:
+            yield session
+
+    def lock_dispatch(self, session: Session) -> None:
+        """Let one dispatcher at a time past, until the transaction ends (SQLite's writers are alone anyway)."""
+        if not self.is_sqlite:
+            session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _DISPATCH_LOCK})
+
+    def now(self, session: Session) -> datetime:
+        """The database's time."""
+        return session.scalars(select(utcnow())).one()
+
+    def upgrade(self) -> None:
+        """Apply all migrations. One caller at a time; the others wait."""
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self.engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
+            if not self.is_sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _DISPATCH_LOCK})
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    """Tell a database that is down, locked or gone (worth a retry) from a statement that is wrong."""
+    try:
+        yield
+    except DBAPIError as error:
+        if error.connection_invalidated or type(error).__name__ == "OperationalError":
+            raise Unavailable(f"The database does not answer: {type(error.orig).__name__}.") from error
+        raise

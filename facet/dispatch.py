@@ -1,0 +1,258 @@
+"""The dispatcher: takes waiting images in batches, one Prefect flow run each, and looks after the runs in flight.
+
+Waiting images wait in the database, durable and counted. At most `max_runs` runs are in flight; a free slot takes at
+once what is waiting, one image when the system is idle and up to `max_batch` when it is busy. Any number of dispatchers
+may work at once. No network I/O happens inside a transaction: a batch is committed first, then its flow run is created
+under the batch's id as idempotency key, so that another attempt at creating it finds the same one.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from threading import Event, Thread
+from typing import Protocol
+from uuid import UUID, uuid4
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from facet.claims import Claims
+from facet.database import Database, utcnow
+from facet.errors import Unavailable
+from facet.jobs import Failure
+from facet.models import Image, ImageStatus, Lane, Run, RunState
+from facet.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_IN_FLIGHT = (RunState.RESERVED, RunState.RUNNING)
+_CREATION_GRACE = timedelta(seconds=5)
+_RELEASE_DELAY = timedelta(seconds=5)
+_WATCH_SECONDS = 3.0
+
+
+_WAITING = select(Image).where(
+    Image.status == ImageStatus.QUEUED,
+    Image.run_id.is_(None),
+    Image.deleted_at.is_(None),
+    Image.available_at <= utcnow(),
+)
+
+CANCELLED = Failure(code="cancelled", reason="The flow run was cancelled.")
+CRASHED = Failure(code="crashed", reason="The process that worked on the image died.")
+
+
+class Fate(StrEnum):
+    """What Prefect knows of a flow run: still to end, or how it ended."""
+
+    UNDERWAY = "underway"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CRASHED = "crashed"
+    CANCELLED = "cancelled"
+    SUSPENDED = "suspended"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A flow run that exists in Prefect."""
+
+    flow_run_id: UUID
+    name: str
+
+
+class FlowRuns(Protocol):
+    """Prefect, as far as the dispatcher needs it. Every method raises Unavailable when it does not answer."""
+
+    def create(self, run_id: UUID, image_ids: Sequence[UUID], request_ids: Sequence[str], lane: Lane) -> Created:
+        """Create the flow run of a batch; the same `run_id` always gives the same flow run."""
+        ...
+
+    def fates(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, Fate]: ...
+
+    def crash(self, flow_run_id: UUID, reason: str) -> None:
+        """Tell Prefect that a flow run it believes to be running is dead; one that has ended is left alone."""
+        ...
+
+    def check(self) -> None: ...
+
+
+class Dispatcher:
+    """One pass of the work is `dispatch`; `start` runs it on a timer and at each `nudge`, in a thread."""
+
+    def __init__(self, database: Database, claims: Claims, flow_runs: FlowRuns, settings: Settings) -> None:
+        self._database = database
+        self._claims = claims
+        self._flow_runs = flow_runs
+        self._settings = settings
+        self._nudged = Event()
+        self._stopped = Event()
+        self._thread: Thread | None = None
+        self._watch_due = 0.0
+
+    # ---- the timer
+
+    def start(self) -> None:
+        self._thread = Thread(target=self._loop, name="dispatcher", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._nudged.set()
+        if self._thread:
+            self._thread.join(timeout=10)
+
+    def nudge(self) -> None:
+        """Look at the queue now rather than at the timer's next tick."""
+        self._nudged.set()
+
+    def _loop(self) -> None:
+        said: str | None = None
+        while not self._stopped.is_set():
+            try:
+                self.dispatch()
+                if said:
+                    log.info("Dispatching again.")
+                said = None
+            except Unavailable as error:
+                if str(error) != said:
+                    log.warning("Images wait in the queue, nothing is lost: %s", error)
+                said = str(error)
+            except Exception:
+                log.exception("A dispatch pass failed; the next one follows.")
+            self._nudged.wait(self._settings.dispatch_seconds)
+            self._nudged.clear()
+
+    # ---- one pass
+
+    def dispatch(self) -> int:
+        """Look after the runs in flight, then fill the free slots. Returns the number of flow runs created."""
+        self.expire_leases()
+        self.watch()
+        self.create_missing()
+        created = 0
+        while run_id := self.reserve():
+            self._create(run_id)
+            created += 1
+        return created
+
+    def reserve(self) -> UUID | None:
+        """Set a batch of waiting images aside for a new run, if a slot is free and anything waits."""
+        with self._database.read() as session:  # a cheap look, so that idle dispatchers lock nothing
+            if session.scalar(_WAITING.limit(1)) is None:
+                return None
+        with self._database.write() as session:
+            self._database.lock_dispatch(session)
+            in_flight = session.scalar(select(func.count()).select_from(Run).where(Run.state.in_(_IN_FLIGHT)))
+            if (in_flight or 0) >= self._settings.max_runs:
+                return None
+            waiting = _WAITING.order_by(Image.lane.desc(), Image.created_at, Image.id)
+            images = list(session.scalars(waiting.limit(self._settings.max_batch).with_for_update(skip_locked=True)))
+            if not images:
+                return None
+            first = images[0]
+            batch = [first] if first.alone else [i for i in images if i.lane is first.lane and not i.alone]
+            run = Run(id=uuid4(), lane=first.lane, size=len(batch), created_at=self._database.now(session))
+            session.add(run)
+            session.flush()
+            for image in batch:
+                image.run_id = run.id
+            return run.id
+
+    def create_missing(self) -> None:
+        """Create the flow runs of batches whose dispatcher died, or found Prefect down, before it could."""
+        with self._database.read() as session:
+            before = self._database.now(session) - _CREATION_GRACE
+            missing = session.scalars(
+                select(Run.id).where(Run.state == RunState.RESERVED, Run.flow_run_id.is_(None), Run.created_at < before)
+            ).all()
+        for run_id in missing:
+            self._create(run_id)
+
+    def _create(self, run_id: UUID) -> None:
+        with self._database.read() as session:
+            run = session.get_one(Run, run_id)
+            images = session.execute(
+                select(Image.id, Image.request_id).where(Image.run_id == run_id).order_by(Image.created_at, Image.id)
+            ).all()
+        if not images:  # all were deleted meanwhile
+            self._claims.close(run_id)
+            return
+        created = self._flow_runs.create(run_id, [i for i, _ in images], [r for _, r in images], run.lane)
+        with self._database.write() as session:
+            run = session.get_one(Run, run_id, with_for_update=True)
+            run.flow_run_id, run.flow_run_name = created.flow_run_id, created.name
+        log.info("Flow run %s (%s) takes %d image(s).", created.name, created.flow_run_id, len(images))
+
+    # ---- the runs in flight
+
+    def expire_leases(self) -> None:
+        """End the runs whose process has stopped renewing their lease."""
+        lapsed = select(Run).where(Run.state == RunState.RUNNING, Run.lease_until < utcnow())
+        with self._database.read() as session:  # as in `reserve`
+            if session.scalar(lapsed.limit(1)) is None:
+                return
+        with self._database.write() as session:
+            expired = session.scalars(lapsed.with_for_update(skip_locked=True)).all()
+            for run in expired:
+                log.warning("The lease of flow run %s ended; its images go back to the queue.", run.flow_run_id)
+                self._free(session, run, Fate.CRASHED)
+        for run in expired:
+            if run.flow_run_id:
+                self._flow_runs.crash(run.flow_run_id, "The run's process has stopped renewing its lease.")
+
+    def watch(self) -> None:
+        """Ask Prefect, now and then, about the runs in flight, and free the slots of those that are over."""
+        if time.monotonic() < self._watch_due:
+            return
+        self._watch_due = time.monotonic() + _WATCH_SECONDS
+        with self._database.read() as session:
+            before = self._database.now(session) - _CREATION_GRACE
+            flow_run_ids = session.scalars(
+                select(Run.flow_run_id).where(
+                    Run.state.in_(_IN_FLIGHT), Run.flow_run_id.is_not(None), Run.created_at < before
+                )
+            ).all()
+        if not flow_run_ids:
+            return
+        fates = self._flow_runs.fates([i for i in flow_run_ids if i])
+        for flow_run_id, fate in fates.items():
+            if fate is Fate.UNDERWAY:
+                continue
+            with self._database.write() as session:
+                run = session.scalars(
+                    select(Run).where(Run.flow_run_id == flow_run_id, Run.state.in_(_IN_FLIGHT)).with_for_update()
+                ).one_or_none()
+                if run:
+                    log.warning("Flow run %s is %s; what it left goes on without it.", flow_run_id, fate)
+                    self._free(session, run, fate)
+
+    def _free(self, session: Session, run: Run, fate: Fate) -> None:
+        """Free a run's slot, and let its unfinished images go the way that its fate asks for."""
+        started = run.state is RunState.RUNNING
+        in_hand = set(run.in_hand)
+        run.state, run.finished_at, run.in_hand = RunState.OVER, self._database.now(session), []
+        unfinished = session.scalars(
+            select(Image)
+            .where(
+                Image.run_id == run.id,
+                Image.status.in_((ImageStatus.QUEUED, ImageStatus.PROCESSING)),
+                Image.deleted_at.is_(None),
+            )
+            .order_by(Image.id)
+            .with_for_update()
+        ).all()
+        for image in unfinished:
+            if fate is Fate.CANCELLED:
+                image.claim_epoch += 1
+                self._claims.end(session, image, ImageStatus.CANCELLED, CANCELLED)
+            elif started and fate is not Fate.SUSPENDED and (not in_hand or str(image.id) in in_hand):
+                self._claims.charge(session, image, CRASHED, alone=True)
+            else:
+                image.status, image.run_id = ImageStatus.QUEUED, None
+                image.claim_epoch += 1
+                image.available_at = self._database.now(session) + (timedelta() if started else _RELEASE_DELAY)

@@ -1,0 +1,20 @@
+"""The errors of the domain. What is transient is worth a retry; what is not says why in words for the sender."""
+
+
+class Unavailable(Exception):
+    """A database or object store that does not answer now, and may answer later."""
+
+
+class ObjectNotFound(Exception):
+    """The object store holds nothing under this key."""
+
+
+class ImageError(Exception):
+    """An image that cannot be processed, however often it is tried.
+
+    `code` is a stable word for programs (`not-a-picture`, `undecodable`, …); the message is for people.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code

@@ -1,0 +1,63 @@
+"""One image on its way through a run: small, so that it can travel between tasks and be stored as their result."""
+
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel
+
+
+class FoundFace(BaseModel):
+    """A face as the contract tells it: box [x, y, width, height] and keypoints [x, y], in pixels of the upright image."""
+
+    confidence: float
+    box: list[int]
+    keypoints: dict[str, list[int]]
+
+
+class Failure(BaseModel):
+    """Why an image has no result: a stable word for programs, and a sentence for people."""
+
+    code: str
+    reason: str
+
+
+class ImageJob(BaseModel):
+    """An image as one claim works on it. Its writes hold only while `epoch` is the image's claim epoch."""
+
+    image_id: UUID
+    epoch: int
+    request_id: str
+    original_key: str
+    annotated_key: str
+    callback_url: str | None
+    min_confidence: float
+    min_face_size: int
+    annotate: bool
+
+    width: int = 0
+    height: int = 0
+    faces: list[FoundFace] = []
+    detector: str | None = None
+    timings: dict[str, float] = {}
+
+    failure: Failure | None = None
+    """The image cannot be processed: it is to be failed."""
+    setback: Failure | None = None
+    """A part of the service does not answer: the image is to be tried again later."""
+    lost: bool = False
+    """Another claim, or a deletion, has taken the image over: this run has no more say."""
+
+    @property
+    def live(self) -> bool:
+        return not (self.failure or self.setback or self.lost)
+
+    @property
+    def outcome(self) -> str:
+        if self.lost:
+            return "left to another run"
+        if trouble := self.failure or self.setback:
+            return f"{'failed' if self.failure else 'to be tried again'}: {trouble.reason}"
+        return f"{len(self.faces)} {'face' if len(self.faces) == 1 else 'faces'}"
+
+    def with_changes(self, **changes: Any) -> "ImageJob":
+        return self.model_copy(update=changes)

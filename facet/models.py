@@ -1,0 +1,181 @@
+"""The tables: images, their faces, the flow runs that process them, and the deliveries of their results."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import JSON, Enum, ForeignKey, Index, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from facet.database import UTCDateTime, utcnow
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {datetime: UTCDateTime(), dict[str, Any]: JSON(), list[Any]: JSON()}  # noqa: RUF012
+
+
+class ImageStatus(StrEnum):
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Lane(StrEnum):
+    """Interactive submissions go before bulk work."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+class RunState(StrEnum):
+    """`reserved`: its images are set aside; `running`: it holds a lease on them; `over`: it holds nothing."""
+
+    RESERVED = "reserved"
+    RUNNING = "running"
+    OVER = "over"
+
+
+class DeliveryState(StrEnum):
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+def _word(enum: type[StrEnum]) -> Enum:
+    """An enumeration kept as its plain value, without a database type to migrate."""
+    return Enum(enum, native_enum=False, length=16, values_callable=lambda e: [m.value for m in e])
+
+
+class Image(Base):
+    """One submitted photo and the state of its result.
+
+    `claim_epoch` rises with each claim, and every write of a run holds only at the epoch of its claim.
+    `result_epoch` is that of the result to be read: its faces and its annotated picture.
+    """
+
+    __tablename__ = "images"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    request_id: Mapped[str] = mapped_column(String(200), index=True)
+    status: Mapped[ImageStatus] = mapped_column(_word(ImageStatus), default=ImageStatus.QUEUED)
+    lane: Mapped[Lane] = mapped_column(_word(Lane), default=Lane.INTERACTIVE)
+    created_at: Mapped[datetime] = mapped_column(default=utcnow())
+    available_at: Mapped[datetime] = mapped_column(default=utcnow())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]
+
+    filename: Mapped[str | None] = mapped_column(String(255))
+    media_type: Mapped[str] = mapped_column(String(40))
+    size_bytes: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64))
+    width: Mapped[int]
+    height: Mapped[int]
+
+    callback_url: Mapped[str | None] = mapped_column(String(2000))
+    min_confidence: Mapped[float]
+    min_face_size: Mapped[int]
+    annotate: Mapped[bool]
+
+    claim_epoch: Mapped[int] = mapped_column(default=0)
+    result_epoch: Mapped[int | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    alone: Mapped[bool] = mapped_column(default=False)
+    run_id: Mapped[UUID | None] = mapped_column(ForeignKey("runs.id", ondelete="SET NULL"), index=True)
+    failure_code: Mapped[str | None] = mapped_column(String(40))
+    failure_reason: Mapped[str | None] = mapped_column(Text)
+    annotated_key: Mapped[str | None] = mapped_column(String(200))
+    detector: Mapped[str | None] = mapped_column(String(100))
+    timings: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+    run: Mapped["Run | None"] = relationship(back_populates="images", foreign_keys=[run_id])
+    faces: Mapped[list["Face"]] = relationship(
+        primaryjoin="and_(Image.id == Face.image_id, Image.result_epoch == Face.epoch)",
+        order_by="Face.position",
+        viewonly=True,
+    )
+    deliveries: Mapped[list["Delivery"]] = relationship(
+        back_populates="image", order_by="Delivery.created_at", passive_deletes=True
+    )
+
+    __table_args__ = (
+        Index("ix_images_queue", "status", "lane", "available_at", "created_at"),
+        Index("ix_images_created", "created_at", "id"),
+    )
+
+    @property
+    def prefix(self) -> str:
+        """All of the image's objects lie under this key."""
+        return f"images/{self.id}/"
+
+    @property
+    def original_key(self) -> str:
+        return f"{self.prefix}original"
+
+
+class Face(Base):
+    """A face found by the claim of this `epoch`; pixels are those of the upright image."""
+
+    __tablename__ = "faces"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    image_id: Mapped[UUID] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
+    epoch: Mapped[int]
+    position: Mapped[int]
+    confidence: Mapped[float]
+    x: Mapped[int]
+    y: Mapped[int]
+    width: Mapped[int]
+    height: Mapped[int]
+    keypoints: Mapped[dict[str, Any]]
+    detector: Mapped[str] = mapped_column(String(100))
+
+    __table_args__ = (Index("uq_faces_position", "image_id", "epoch", "position", unique=True),)
+
+    @property
+    def box(self) -> list[int]:
+        return [self.x, self.y, self.width, self.height]
+
+
+class Run(Base):
+    """One Prefect flow run as the application sees it; its id is the flow run's idempotency key."""
+
+    __tablename__ = "runs"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    flow_run_id: Mapped[UUID | None] = mapped_column(unique=True)
+    flow_run_name: Mapped[str | None] = mapped_column(String(200))
+    state: Mapped[RunState] = mapped_column(_word(RunState), default=RunState.RESERVED, index=True)
+    lane: Mapped[Lane] = mapped_column(_word(Lane), default=Lane.INTERACTIVE)
+    size: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(default=utcnow())
+    started_at: Mapped[datetime | None]
+    lease_until: Mapped[datetime | None]
+    deadline: Mapped[datetime | None]
+    in_hand: Mapped[list[Any]] = mapped_column(default=list)
+    finished_at: Mapped[datetime | None]
+
+    images: Mapped[list[Image]] = relationship(back_populates="run", foreign_keys=[Image.run_id])
+
+
+class Delivery(Base):
+    """One result to be told to its sender; its id is the event's id on every attempt."""
+
+    __tablename__ = "deliveries"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    image_id: Mapped[UUID] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), index=True)
+    epoch: Mapped[int]
+    url: Mapped[str] = mapped_column(String(2000))
+    body: Mapped[dict[str, Any]]
+    state: Mapped[DeliveryState] = mapped_column(_word(DeliveryState), default=DeliveryState.PENDING, index=True)
+    attempts: Mapped[list[Any]] = mapped_column(default=list)
+    created_at: Mapped[datetime] = mapped_column(default=utcnow())
+    finished_at: Mapped[datetime | None]
+
+    image: Mapped[Image] = relationship(back_populates="deliveries")
+
+    __table_args__ = (Index("uq_deliveries_result", "image_id", "epoch", unique=True),)

@@ -1,0 +1,60 @@
+"""The parts of one process, each made once, when it is first needed."""
+
+from functools import cache, cached_property
+
+import httpx
+
+from facet.catalog import Catalog
+from facet.claims import Claims
+from facet.database import Database
+from facet.detector import create_detector
+from facet.detector.base import Detector
+from facet.settings import Settings, get_settings
+from facet.storage import ObjectStore, open_store
+from facet.webhooks import Deliveries
+
+
+class Services:
+    """One database, one object store, one HTTP client and one detector for all that a process does."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def database(self) -> Database:
+        return Database(self.settings.sqlalchemy_url)
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        return open_store(self.settings)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        return Catalog(self.database, self.store, self.settings)
+
+    @cached_property
+    def claims(self) -> Claims:
+        return Claims(self.database, self.settings)
+
+    @cached_property
+    def deliveries(self) -> Deliveries:
+        return Deliveries(self.database, self.http)
+
+    @cached_property
+    def http(self) -> httpx.Client:
+        return httpx.Client(
+            timeout=self.settings.callback_timeout,
+            follow_redirects=False,
+            headers={"User-Agent": "facet"},
+            trust_env=False,
+        )
+
+    @cached_property
+    def detector(self) -> Detector:
+        return create_detector(self.settings.detector, threads=self.settings.detector_threads)
+
+
+@cache
+def get_services() -> Services:
+    """The services of this process."""
+    return Services(get_settings())

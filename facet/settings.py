@@ -1,0 +1,101 @@
+"""Every setting of Facet, read from environment variables with the prefix `FACET_`."""
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+from uuid import UUID
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The settings table of the README follows these fields, in this order."""
+
+    model_config = SettingsConfigDict(env_prefix="FACET_", env_ignore_empty=True, frozen=True)
+
+    home: Path = Field(Path(".facet"), description="Folder of the embedded stack's state, logs and objects.")
+    host: str = Field("127.0.0.1", description="Address that the API listens on.")
+    port: int = Field(8000, ge=1, le=65535, description="Port that the API listens on.")
+    public_url: str | None = Field(
+        None, description="URL under which clients reach the API. Unset: `http://HOST:PORT`."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Level of the logs.")
+
+    database_url: str | None = Field(
+        None,
+        description="SQLAlchemy URL, `postgresql+psycopg2://…` or `sqlite:///…`. Unset: SQLite under `FACET_HOME`.",
+    )
+    store: Literal["folder", "s3"] = Field(
+        "folder", description="Where objects are kept: `folder` (under `FACET_HOME`) or `s3`."
+    )
+    s3_endpoint: str = Field("127.0.0.1:9000", description="`host:port` of the S3 server.")
+    s3_access_key: str = Field("", description="Access key of the S3 server.")
+    s3_secret_key: SecretStr = Field(SecretStr(""), description="Secret key of the S3 server.")
+    s3_bucket: str = Field("facet", description="Bucket of all objects; it is made when it is missing.")
+    s3_region: str | None = Field(None, description="Region of the bucket, where the server has regions.")
+    s3_secure: bool = Field(True, description="Speak HTTPS to the S3 server.")
+
+    prefect_port: int = Field(
+        4200,
+        ge=1,
+        le=65535,
+        description="Port of the embedded Prefect server; elsewhere set `PREFECT_API_URL`.",
+    )
+    prefect_ui_url: str | None = Field(
+        None, description="URL under which people reach the Prefect UI. Unset: that of `PREFECT_API_URL`."
+    )
+    work_pool: str = Field("faces", description="Prefect work pool that the flow runs are placed on.")
+    worker_slots: int = Field(2, ge=1, description="Detection flow runs that one worker runs at a time.")
+
+    max_runs: int = Field(2, ge=1, description="Detection flow runs in flight at most, over all workers.")
+    max_batch: int = Field(16, ge=1, le=64, description="Images that one flow run takes at most.")
+    max_attempts: int = Field(3, ge=1, description="Times that an image may take its run down before it is failed.")
+    lease_seconds: int = Field(
+        30, ge=3, description="A run that has not renewed its lease for so long is taken for dead."
+    )
+    run_seconds: int = Field(900, ge=10, description="A run that takes longer is taken for hung, and its lease ends.")
+    dispatch_seconds: float = Field(
+        1.0, gt=0, description="Interval of the dispatcher's timer, besides its being called at each arrival."
+    )
+
+    detector: str = Field("mtcnn", description="Detector engine: `mtcnn`, `mtcnn-opencv` or `mtcnn-tensorflow`.")
+    detector_threads: int = Field(1, ge=1, description="Threads of the detector in each worker process.")
+    max_side: int | None = Field(
+        None,
+        ge=64,
+        description="Detect on a copy of which the longer side is at most so many pixels. Unset: off.",
+    )
+    min_confidence: float = Field(
+        0.94, ge=0, le=1, description="Faces must exceed this confidence, unless the request says otherwise."
+    )
+    min_face_size: int = Field(20, ge=10, description="Smallest face in pixels, unless the request says otherwise.")
+
+    max_image_bytes: int = Field(20_000_000, ge=1000, description="Largest image file taken, in bytes.")
+    max_image_pixels: int = Field(
+        50_000_000,
+        ge=1,
+        description="Largest image taken, in pixels, read from its header before it is decoded.",
+    )
+    callback_timeout: float = Field(10.0, gt=0, description="Seconds that a callback's receiver has to answer.")
+
+    @property
+    def base_url(self) -> str:
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.home.absolute() / 'facet.db'}"
+
+    @property
+    def objects_folder(self) -> Path:
+        return self.home / "objects"
+
+    def image_url(self, image_id: UUID) -> str:
+        return f"{self.base_url}/v1/images/{image_id}"
+
+
+@cache
+def get_settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()

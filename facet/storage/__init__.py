@@ -1,0 +1,22 @@
+"""Object storage: one small interface, kept in a folder or on an S3 server."""
+
+from facet.settings import Settings
+from facet.storage.base import ObjectStore
+from facet.storage.folder import FolderStore
+from facet.storage.s3 import S3Store
+
+__all__ = ["FolderStore", "ObjectStore", "S3Store", "open_store"]
+
+
+def open_store(settings: Settings) -> ObjectStore:
+    """The store that the settings choose."""
+    if settings.store == "folder":
+        return FolderStore(settings.objects_folder)
+    return S3Store(
+        settings.s3_endpoint,
+        access_key=settings.s3_access_key,
+        secret_key=settings.s3_secret_key.get_secret_value(),
+        bucket=settings.s3_bucket,
+        region=settings.s3_region,
+        secure=settings.s3_secure,
+    )

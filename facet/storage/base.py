@@ -1,0 +1,31 @@
+"""What every object store offers."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+
+class ObjectStore(Protocol):
+    """Objects are bytes under a key of `/`-separated words. Safe to use from several threads.
+
+    Every method raises Unavailable when the store does not answer.
+    """
+
+    def put(self, key: str, data: bytes, media_type: str) -> None:
+        """Store an object, whole or not at all; one of the same key is replaced."""
+        ...
+
+    def get(self, key: str) -> bytes:
+        """The object's bytes. Raises ObjectNotFound."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is no error."""
+        ...
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """The keys that begin with `prefix`, which ends in `/`."""
+        ...
+
+    def check(self) -> None:
+        """Raises Unavailable unless objects can be stored now; makes the folder or bucket when it is missing."""
+        ...

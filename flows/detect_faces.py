@@ -1,0 +1,91 @@
+"""The main flow: find the faces of one or many images."""
+
+from uuid import UUID
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
+from prefect.logging import get_run_logger
+from prefect.states import Completed, Failed
+
+from facet.claims import LostClaim
+from facet.jobs import ImageJob
+from facet.pictures import Pictures
+from facet.services import Services, get_services
+from tasks.callback import callback
+from tasks.detect import detect
+from tasks.draw import draw
+from tasks.fetch import fetch
+from tasks.persist import persist
+from tasks.upload import upload
+
+
+@flow(name="detect-faces", persist_result=False)
+def detect_faces(image_ids: list[UUID]) -> State[None]:
+    """Find the faces of these images, store and draw them, and call the senders back.
+
+    One image's failure never fails its neighbours. A run with a failed image ends Failed, so that it stands out;
+    retrying it redoes only what is not done.
+    """
+    services = get_services()
+    context = FlowRunContext.get()
+    assert context and context.flow_run
+    flow_run = context.flow_run
+    run_id = _run_id(flow_run.idempotency_key, flow_run.id)
+    jobs = services.claims.open(image_ids, run_id=run_id, flow_run_id=flow_run.id, flow_run_name=flow_run.name)
+    with services.claims.leased(run_id):
+        pictures = Pictures(services.store, max_pixels=services.settings.max_image_pixels)
+        jobs = fetch(jobs, pictures)
+        jobs = detect(jobs, pictures, services, run_id)
+        jobs = persist(jobs, services)
+        jobs = draw(jobs, pictures)
+        jobs = upload(jobs, pictures, services)
+        _end_the_rest(jobs, services)
+        called_back = callback(image_ids, services, return_state=True)
+    _report(image_ids, jobs, services)
+    troubled = [job for job in jobs if job.failure or job.setback]
+    if troubled:
+        return Failed(message=f"{len(troubled)} of {len(jobs)} image(s) failed: {troubled[0].outcome}")
+    if not called_back.is_completed():
+        return Failed(message=called_back.message)
+    return Completed(message=", ".join(job.outcome for job in jobs) if len(jobs) <= 3 else f"{len(jobs)} images")
+
+
+def _run_id(idempotency_key: str | None, flow_run_id: UUID) -> UUID:
+    """The dispatcher's batch; a flow run that someone started by hand is its own."""
+    try:
+        return UUID(idempotency_key or "")
+    except ValueError:
+        return flow_run_id
+
+
+def _end_the_rest(jobs: list[ImageJob], services: Services) -> None:
+    for job in jobs:
+        try:
+            if job.failure:
+                services.claims.fail(job, job.failure)
+            elif job.setback:
+                services.claims.set_back(job, job.setback)
+        except LostClaim:
+            continue
+
+
+def _report(image_ids: list[UUID], jobs: list[ImageJob], services: Services) -> None:
+    log = get_run_logger()
+    by_id = {job.image_id: job for job in jobs}
+    rows = []
+    for image_id in image_ids:
+        job = by_id.get(image_id)
+        outcome = job.outcome if job else "nothing to do"
+        log.info("Image %s of request %s: %s", image_id, job.request_id if job else "-", outcome)
+        rows.append(
+            {
+                "image": f"[{image_id}]({services.settings.image_url(image_id)})",
+                "request": job.request_id if job else "",
+                "size": f"{job.width} × {job.height}" if job else "",
+                "outcome": outcome,
+                "detect (s)": job.timings.get("detect", "") if job else "",
+            }
+        )
+    create_table_artifact(table=rows, description="What became of each image of this run.")

@@ -1,0 +1,96 @@
+"""Find the faces."""
+
+import time
+from collections.abc import Iterator, Sequence
+from uuid import UUID
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from facet.detector.base import DetectedFace, DetectionParameters
+from facet.images import Pixels
+from facet.jobs import FoundFace, ImageJob
+from facet.pictures import Pictures
+from facet.services import Services
+from tasks.each_image import TRANSIENT_RETRIES, each_image, note
+
+_CHUNK_PIXELS = 8_000_000
+_CHUNK_IMAGES = 4
+
+
+@task(name="detect", task_run_name="detect", cache_policy=NO_CACHE, **TRANSIENT_RETRIES)
+def detect(jobs: list[ImageJob], pictures: Pictures, services: Services, run_id: UUID) -> list[ImageJob]:
+    """Decode each picture and find its faces, a few pictures at a time.
+
+    Those few are noted as in hand first: if the process dies of them, they alone are charged an attempt.
+    """
+
+    def decode(job: ImageJob) -> ImageJob:
+        height, width = pictures.pixels(job).shape[:2]
+        return job.with_changes(width=width, height=height)
+
+    done: list[ImageJob] = []
+    for chunk in _chunks(jobs):
+        services.claims.take_in_hand(run_id, chunk)
+        decoded = each_image("decode", chunk, decode)
+        live = [job for job in decoded if job.live]
+        found = iter(_detect(live, [pictures.pixels(job) for job in live], services))
+        done += [next(found) if job.live else job for job in decoded]
+    return done
+
+
+def _detect(jobs: Sequence[ImageJob], images: Sequence[Pixels], services: Services) -> list[ImageJob]:
+    if not jobs:
+        return []
+    begun = time.perf_counter()
+    try:
+        found = services.detector.detect(images, [_parameters(job, services) for job in jobs])
+    except Exception as error:
+        if len(jobs) == 1:
+            return [note(jobs[0], error)]
+        return [_detect([job], [image], services)[0] for job, image in zip(jobs, images, strict=True)]
+    seconds = round((time.perf_counter() - begun) / len(jobs), 4)
+    return [
+        job.with_changes(
+            faces=[_found(face, job) for face in faces if face.confidence > job.min_confidence],
+            detector=f"{services.detector.name} {services.detector.version}",
+            timings=job.timings | {"detect": seconds},
+        )
+        for job, faces in zip(jobs, found, strict=True)
+    ]
+
+
+def _parameters(job: ImageJob, services: Services) -> DetectionParameters:
+    first, second, last = DetectionParameters().thresholds
+    return DetectionParameters(
+        min_face_size=job.min_face_size,
+        thresholds=(first, second, min(last, job.min_confidence)),
+        max_side=services.settings.max_side,
+    )
+
+
+def _found(face: DetectedFace, job: ImageJob) -> FoundFace:
+    """Whole pixels, as the contract has them, the box clipped to the picture."""
+    x, y, width, height = (round(value) for value in face.box)
+    right, bottom = min(x + width, job.width), min(y + height, job.height)
+    x, y = max(x, 0), max(y, 0)
+    return FoundFace(
+        confidence=face.confidence,
+        box=[x, y, right - x, bottom - y],
+        keypoints={name: [round(px), round(py)] for name, (px, py) in face.keypoints.items()},
+    )
+
+
+def _chunks(jobs: Sequence[ImageJob]) -> Iterator[list[ImageJob]]:
+    """Neighbouring jobs, few enough to be held as pixels at once; each job is in exactly one chunk."""
+    chunk: list[ImageJob] = []
+    pixels = 0
+    for job in jobs:
+        size = job.width * job.height
+        if chunk and (len(chunk) == _CHUNK_IMAGES or pixels + size > _CHUNK_PIXELS):
+            yield chunk
+            chunk, pixels = [], 0
+        chunk.append(job)
+        pixels += size
+    if chunk:
+        yield chunk

@@ -1,0 +1,20 @@
+"""Draw the faces."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from facet.jobs import ImageJob
+from facet.pictures import Pictures
+from tasks.each_image import TRANSIENT_RETRIES, each_image
+
+
+@task(name="draw", task_run_name="draw", cache_policy=NO_CACHE, **TRANSIENT_RETRIES)
+def draw(jobs: list[ImageJob], pictures: Pictures) -> list[ImageJob]:
+    """Draw the annotated picture of each job that asks for one."""
+
+    def work(job: ImageJob) -> ImageJob:
+        if job.annotate:
+            pictures.annotated(job)
+        return job
+
+    return each_image("draw", jobs, work)

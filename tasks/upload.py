@@ -1,0 +1,37 @@
+"""Upload the annotated pictures, and with that end the images."""
+
+from prefect import task
+from prefect.artifacts import create_image_artifact
+from prefect.cache_policies import NO_CACHE
+
+from facet.claims import LostClaim
+from facet.jobs import ImageJob
+from facet.pictures import Pictures
+from facet.services import Services
+from tasks.each_image import TRANSIENT_RETRIES, each_image
+
+
+@task(name="upload", task_run_name="upload", cache_policy=NO_CACHE, **TRANSIENT_RETRIES)
+def upload(jobs: list[ImageJob], pictures: Pictures, services: Services) -> list[ImageJob]:
+    """Store each annotated picture, then make the new result the one that is read."""
+
+    def work(job: ImageJob) -> ImageJob:
+        if job.annotate:
+            services.store.put(job.annotated_key, pictures.annotated(job), "image/jpeg")
+        try:
+            former = services.claims.complete(job)
+        except LostClaim:
+            services.store.delete(job.annotated_key)
+            raise
+        if former:
+            services.store.delete(former)
+        return job
+
+    done = each_image("upload", jobs, work)
+    for job in done:
+        if job.live and job.annotate:
+            create_image_artifact(
+                image_url=f"{services.settings.image_url(job.image_id)}/annotated",
+                description=f"Image {job.image_id} of request {job.request_id}: {job.outcome}",
+            )
+    return done
