@@ -1,0 +1,234 @@
+"""MTCNN's cascade, whatever runs its networks: propose, refine, refine again and find the landmarks."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facet.detector.area_resize import AreaResizer
+from facet.detector.base import DetectedFace, DetectionParameters, check_request
+from facet.detector.crops import sample_crops
+from facet.detector.mtcnn_boxes import (
+    P_NET_STRIDE,
+    P_NET_WINDOW,
+    box_sizes,
+    by_confidence,
+    clip_to_image,
+    make_square,
+    pyramid_scales,
+    refine,
+    sigmoid,
+    suppress,
+)
+from facet.detector.mtcnn_graphs import O_NET_OUTPUTS, O_NET_SIDE, R_NET_OUTPUTS, R_NET_SIDE
+from facet.detector.working_size import WorkingImage, to_faces, working_image
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Network = Callable[[Float32], Float32]
+
+RESULTS_VERSION = 1
+"""Raise it with any change after which the same weights may give other faces."""
+
+_KEPT_BYTES = 64 << 20  # scratch space beyond this, for a huge image, is given back after it
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """The three networks of `mtcnn_graphs` in one runtime, and the portions in which that likes its work.
+
+    P-Net gets strips of about `strip_cells` output cells, R-Net and O-Net so many crops at a time:
+    small enough that a network's intermediate maps stay in the processor's cache, and memory flat.
+    """
+
+    p_net: Network
+    r_net: Network
+    o_net: Network
+    strip_cells: int
+    r_net_crops: int
+    o_net_crops: int
+
+
+class Cascade:
+    """Searches images with `networks`; keeps scratch space, so one thread at a time may use it.
+
+    `on_stage`, for measurements, is called with a stage's name at each stage's end.
+    """
+
+    def __init__(self, networks: Networks) -> None:
+        self._networks = networks
+        self._scratch = _Scratch()
+        self._r_crops = np.empty((networks.r_net_crops, 3, R_NET_SIDE, R_NET_SIDE), np.float32)
+        self._o_crops = np.empty((networks.o_net_crops, 3, O_NET_SIDE, O_NET_SIDE), np.float32)
+        self.on_stage: Callable[[str], None] = lambda stage: None
+
+    def detect(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        parameters: Sequence[DetectionParameters] | None = None,
+    ) -> list[list[DetectedFace]]:
+        """See `Detector.detect`. Crops of all the images go through R-Net and O-Net together."""
+        parameters = check_request(images, parameters)
+        searched = [working_image(image, p) for image, p in zip(images, parameters, strict=True)]
+        boxes = [self._propose(image, p) for image, p in zip(searched, parameters, strict=True)]
+        boxes = self._refine(searched, boxes, parameters)
+        rows = self._finish(searched, boxes, parameters)
+        self._scratch.shrink()
+        return [to_faces(r, image) for r, image in zip(rows, searched, strict=True)]
+
+    def _propose(self, image: WorkingImage, parameters: DetectionParameters) -> Float64:
+        """P-Net over the pyramid: square candidates (n, 5), the most confident first."""
+        height, width = image.pixels.shape[:2]
+        scales = pyramid_scales(height, width, image.min_face_size, parameters.scale_factor)
+        if not scales.size:
+            return np.empty((0, 5))
+        pixels = self._scratch.as_float(image.pixels)
+        self.on_stage("cast")
+        resizer = AreaResizer(pixels, self._scratch.sums(pixels))
+        self.on_stage("resize")
+        levels = [
+            self._propose_at(resizer, int(height * scale), int(width * scale), scale, parameters.thresholds[0])
+            for scale in scales.tolist()
+        ]
+        boxes = make_square(suppress(by_confidence(np.concatenate(levels)), 0.7))
+        self.on_stage("proposals")
+        return boxes
+
+    def _propose_at(
+        self, resizer: AreaResizer, height: int, width: int, scale: float, threshold: float
+    ) -> Float64:
+        """The candidates of one pyramid level, after suppression, in pixels of the image."""
+        cell_rows, cell_columns = (height - 1) // 2 - 4, (width - 1) // 2 - 4
+        strips = max(1, round(cell_rows * cell_columns / self._networks.strip_cells))
+        strip_rows = -(-cell_rows // strips)
+        found = []
+        for top in range(0, cell_rows, strip_rows):
+            bottom = top + strip_rows
+            last = height if bottom >= cell_rows else P_NET_STRIDE * bottom + P_NET_WINDOW - P_NET_STRIDE
+            strip = resizer.rows(height, width, P_NET_STRIDE * top, last)
+            self.on_stage("resize")
+            scores = self._networks.p_net(strip[None])[0]
+            self.on_stage("p-net")
+            found.append(_candidates(scores, top, threshold))
+        boxes = by_confidence(np.concatenate(found))
+        boxes[:, :4] /= scale
+        boxes = suppress(boxes, 0.5)
+        self.on_stage("proposals")
+        return boxes
+
+    def _refine(
+        self, images: Sequence[WorkingImage], boxes: list[Float64], parameters: Sequence[DetectionParameters]
+    ) -> list[Float64]:
+        """R-Net over all candidates: fewer, better squares for each image."""
+        scores = self._score(self._networks.r_net, "r-net", self._r_crops, R_NET_OUTPUTS, images, boxes)
+        result = []
+        for candidates, s, p in zip(boxes, scores, parameters, strict=True):
+            refined = refine(candidates, s[:, :4], sigmoid(s[:, 4]))
+            refined = refined[refined[:, 4] > p.thresholds[1]]
+            result.append(make_square(suppress(by_confidence(refined), 0.7)))
+        self.on_stage("selection")
+        return result
+
+    def _finish(
+        self, images: Sequence[WorkingImage], boxes: list[Float64], parameters: Sequence[DetectionParameters]
+    ) -> list[Float64]:
+        """O-Net over what is left: rows (n, 15) of corners, confidence and landmarks, the best first."""
+        scores = self._score(self._networks.o_net, "o-net", self._o_crops, O_NET_OUTPUTS, images, boxes)
+        result = []
+        for image, candidates, s, p in zip(images, boxes, scores, parameters, strict=True):
+            refined = refine(candidates, s[:, :4], sigmoid(s[:, 4]))
+            rows = np.column_stack([refined, _landmarks(candidates, s[:, 5:])])
+            rows = by_confidence(rows[rows[:, 4] > p.thresholds[2]])
+            result.append(clip_to_image(suppress(rows, 0.7, "min"), *image.pixels.shape[:2]))
+        self.on_stage("selection")
+        return result
+
+    def _score(
+        self,
+        network: Network,
+        stage: str,
+        buffer: Float32,
+        outputs: int,
+        images: Sequence[WorkingImage],
+        boxes: Sequence[Float64],
+    ) -> list[Float32]:
+        """Run a network over the crops of all images, a buffer full at a time; scores (n, outputs) per image."""
+        counts = [len(b) for b in boxes]
+        scores = np.empty((sum(counts), outputs), np.float32)
+        done = filled = 0
+
+        def run() -> None:
+            nonlocal done, filled
+            scores[done : done + filled] = network(buffer[:filled])
+            done, filled = done + filled, 0
+            self.on_stage(stage)
+
+        for image, candidates in zip(images, boxes, strict=True):
+            start = 0
+            while start < len(candidates):
+                part = candidates[start : start + len(buffer) - filled]
+                sample_crops(self._scratch.as_float(image.pixels), part, buffer[filled : filled + len(part)])
+                self.on_stage("crops")
+                start, filled = start + len(part), filled + len(part)
+                if filled == len(buffer):
+                    run()
+        if filled:
+            run()
+        return np.split(scores, np.cumsum(counts)[:-1])
+
+
+def _candidates(scores: Float32, first_row: int, threshold: float) -> Float64:
+    """P-Net's cells above the threshold as boxes (n, 5) of the level, from scores (5, rows, columns)."""
+    # Compare logits first: far fewer cells then need their sigmoid.
+    likely = scores[4] > np.float32(np.log(threshold / (1 - threshold)) - 1e-3)
+    rows, columns = np.nonzero(likely)
+    confidences = sigmoid(scores[4, rows, columns])
+    chosen = confidences > threshold
+    rows, columns, confidences = rows[chosen], columns[chosen], confidences[chosen]
+    regressions = scores[:4, rows, columns].T.astype(np.float64)
+    corner = np.column_stack([columns, rows + first_row]) * P_NET_STRIDE + 1
+    window = np.concatenate([corner, corner + P_NET_WINDOW - 1], axis=1)
+    return np.column_stack([window + regressions * (P_NET_WINDOW - 1), confidences])
+
+
+def _landmarks(boxes: Float64, relative: Float32) -> Float64:
+    """O-Net's landmarks, in parts of the box, as pixels: (n, 10), five x and then five y."""
+    size = box_sizes(boxes)
+    x = size[:, :1] * relative[:, :5] + boxes[:, 0:1] - 1
+    y = size[:, 1:] * relative[:, 5:] + boxes[:, 1:2] - 1
+    # The reference keeps them in float32.
+    return np.concatenate([x, y], axis=1).astype(np.float32).astype(np.float64)
+
+
+class _Scratch:
+    """Memory for the image at hand, kept from one to the next: fresh pages cost more than the work in them."""
+
+    def __init__(self) -> None:
+        self._pixels = np.empty(0, np.float32)
+        self._sums = np.empty(0, np.float32)
+        self._source: NDArray[np.uint8] | None = None
+
+    def as_float(self, image: NDArray[np.uint8]) -> Float32:
+        """The image as float32, valid until the next image's."""
+        if self._pixels.size < image.size:
+            self._pixels = np.empty(image.size, np.float32)
+        pixels = self._pixels[: image.size].reshape(image.shape)
+        if self._source is not image:
+            np.copyto(pixels, image)
+            self._source = image
+        return pixels
+
+    def sums(self, pixels: Float32) -> Float32:
+        """Room for an `AreaResizer` of these pixels."""
+        height, width = pixels.shape[:2]
+        size = (height + 1) * width * 3
+        if self._sums.size < size:
+            self._sums = np.empty(size, np.float32)
+        return self._sums[:size].reshape(height + 1, width * 3)
+
+    def shrink(self) -> None:
+        """Forget the image, and give back what only a huge one needs."""
+        self._source = None
+        if self._pixels.nbytes + self._sums.nbytes > _KEPT_BYTES:
+            self._pixels = self._sums = np.empty(0, np.float32)

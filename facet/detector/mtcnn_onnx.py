@@ -1,0 +1,56 @@
+"""MTCNN on ONNX Runtime: the default engine."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from facet.detector.mtcnn_cascade import RESULTS_VERSION, Cascade, Networks
+from facet.detector.mtcnn_graphs import o_net, p_net, r_net
+from facet.detector.weights import weights_digest
+
+Float32 = NDArray[np.float32]
+
+
+class MtcnnOnnx(Cascade):
+    """The cascade on ONNX Runtime with at most `threads` threads.
+
+    One thread at a time may use it: it reuses its scratch space. OpenCV's thread count is one per
+    process, and is set here too. Raises WeightsError where the `mtcnn` package is not installed.
+    """
+
+    name = "mtcnn"
+
+    def __init__(self, threads: int = 1) -> None:
+        cv2.setNumThreads(threads)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # A waiting thread sleeps: the core it would spin on belongs to another worker.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Strips differ in shape from level to level; a memory plan for each would only pile up.
+        options.enable_mem_pattern = False
+        options.log_severity_level = 3
+        super().__init__(
+            Networks(
+                _network(p_net(), options),
+                _network(r_net(), options),
+                _network(o_net(), options),
+                strip_cells=13_000,
+                r_net_crops=32,
+                o_net_crops=8,
+            )
+        )
+        self.version = f"{RESULTS_VERSION}+{weights_digest()}"
+
+
+def _network(model: bytes, options: onnxruntime.SessionOptions) -> Callable[[Float32], Float32]:
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def run(pixels: Float32) -> Float32:
+        result: Float32 = session.run(None, {"input": pixels})[0]
+        return result
+
+    return run

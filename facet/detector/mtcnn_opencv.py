@@ -1,0 +1,44 @@
+"""MTCNN on OpenCV's own `dnn` module: slower than ONNX Runtime, but needs nothing besides OpenCV."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facet.detector.mtcnn_cascade import RESULTS_VERSION, Cascade, Networks
+from facet.detector.mtcnn_graphs import o_net, p_net, r_net
+from facet.detector.weights import weights_digest
+
+Float32 = NDArray[np.float32]
+
+
+class MtcnnOpenCV(Cascade):
+    """The cascade on `cv2.dnn`; as with `MtcnnOnnx`, `threads` holds for OpenCV in the whole process."""
+
+    name = "mtcnn-opencv"
+
+    def __init__(self, threads: int = 1) -> None:
+        cv2.setNumThreads(threads)
+        super().__init__(
+            Networks(
+                _network(p_net()),
+                _network(r_net()),
+                _network(o_net()),
+                strip_cells=100_000,
+                r_net_crops=64,
+                o_net_crops=32,
+            )
+        )
+        self.version = f"{RESULTS_VERSION}+{weights_digest()}"
+
+
+def _network(model: bytes) -> Callable[[Float32], Float32]:
+    network = cv2.dnn.readNetFromONNX(np.frombuffer(model, np.uint8))
+
+    def run(pixels: Float32) -> Float32:
+        network.setInput(pixels, "input")
+        # A copy: the array returned lives in the network until its next run.
+        return np.array(network.forward("output"), np.float32)
+
+    return run
