@@ -192,8 +192,8 @@ class Catalog:
             return max(0.0, (self._database.now(session) - oldest).total_seconds()) if oldest else 0.0
 
 
-def _count(rows: Sequence[Row[tuple[Any, int]]]) -> dict[str, int]:
-    return {str(row[0]): row[1] for row in rows}
+def _count(rows: Sequence[Row[Any, int]]) -> dict[str, int]:
+    return {str(state): count for state, count in rows}
 
 
 def _cursor(image: Image) -> str:

@@ -98,7 +98,7 @@ class Claims:
     def leased(self, run_id: UUID) -> Iterator[None]:
         """Renew the run's lease from a thread until the block ends; close the run if it ends by itself.
 
-        A run that ends in another way (cancelled, suspended, crashed) is closed by the dispatcher, which asks Prefect why.
+        A run that ends in another way (cancelled, suspended, crashed) is left to the dispatcher, which asks Prefect.
         """
         over = Event()
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 
 class FoundFace(BaseModel):
-    """A face as the contract tells it: box [x, y, width, height] and keypoints [x, y], in pixels of the upright image."""
+    """A face as the contract has it: box [x, y, width, height], keypoints [x, y], in pixels of the upright image."""
 
     confidence: float
     box: list[int]
