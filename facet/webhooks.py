@@ -37,12 +37,12 @@ class Deliveries:
         self._client = client
 
     def owed(self, image_ids: Sequence[UUID]) -> list[UUID]:
-        """The ids of the images' deliveries that are still pending, oldest first."""
+        """The ids of the images' deliveries that no receiver has taken yet, oldest first."""
         with self._database.read() as session:
             return list(
                 session.scalars(
                     select(Delivery.id)
-                    .where(Delivery.image_id.in_(image_ids), Delivery.state == DeliveryState.PENDING)
+                    .where(Delivery.image_id.in_(image_ids), Delivery.state != DeliveryState.DELIVERED)
                     .order_by(Delivery.created_at)
                 )
             )
@@ -54,7 +54,7 @@ class Deliveries:
         """
         with self._database.read() as session:
             delivery = session.get(Delivery, delivery_id)
-        if delivery is None or delivery.state is not DeliveryState.PENDING:
+        if delivery is None or delivery.state is DeliveryState.DELIVERED:
             return None
         record = self._post(delivery)
         trouble: str | None = record["error"]

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from api import schemas
 from api.problems import responses
-from api.routes.images import accept, annotated_picture, callbacks
+from api.routes.images import PICTURE, accept, annotated_picture, callbacks
 from api.state import AppState
 
 router = APIRouter(prefix="/api/image", tags=["predecessor"])
@@ -36,7 +36,7 @@ def submit(
 @router.get(
     "/",
     response_class=Response,
-    responses={200: {"content": {"image/jpeg": {}}, "description": "The picture."}} | responses(404, 422, 503),
+    responses=PICTURE | responses(404, 422, 503),
 )
 def download(state: AppState, image_id: UUID) -> Response:
     """Download the annotated picture."""

@@ -95,7 +95,9 @@ class Cascade:
         self.on_stage("proposals")
         return boxes
 
-    def _propose_at(self, resizer: AreaResizer, height: int, width: int, scale: float, threshold: float) -> Float64:
+    def _propose_at(
+        self, resizer: AreaResizer, height: int, width: int, scale: float, threshold: float
+    ) -> Float64:
         """The candidates of one pyramid level, after suppression, in pixels of the image."""
         cell_rows, cell_columns = (height - 1) // 2 - 4, (width - 1) // 2 - 4
         strips = max(1, round(cell_rows * cell_columns / self._networks.strip_cells))

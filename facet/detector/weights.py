@@ -28,7 +28,9 @@ def find_weights() -> Path:
         folder = Path(location) / "assets" / "weights"
         if all((folder / f"{name}.lz4").is_file() for name in NETWORKS):
             return folder
-    raise WeightsError("MTCNN's weights were not found; they come with the mtcnn package: install mtcnn==1.0.0")
+    raise WeightsError(
+        "MTCNN's weights were not found; they come with the mtcnn package: install mtcnn==1.0.0"
+    )
 
 
 def load_weights(name: str, folder: Path | None = None) -> list[NDArray[np.float32]]:

@@ -1,0 +1,97 @@
+"""Fixtures: databases, object stores, photos and settings, all real."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+
+from facet.claims import Claims
+from facet.database import Database
+from facet.settings import Settings
+from facet.storage import FolderStore, ObjectStore, S3Store
+from tests.support.processes import answers, free_port, postgresql, running, wait_for
+from tests.support.receiver import Receiver, receiving
+
+ROOT = Path(__file__).parent.parent
+os.environ.update(PREFECT_SERVER_ANALYTICS_ENABLED="false", DO_NOT_TRACK="1")
+
+
+@pytest.fixture(scope="session")
+def photo() -> bytes:
+    """A portrait of 512 × 512 pixels with one face."""
+    return (ROOT / "examples" / "eileen-collins.jpg").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with postgresql(tmp_path_factory.mktemp("postgres")) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database, of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'facet.db'}"
+    server = request.getfixturevalue("postgres")
+    name = f"facet_{secrets.token_hex(6)}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A migrated database, of each kind."""
+    database = Database(database_url)
+    database.upgrade()
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    import sys
+
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with running(command, tmp_path_factory.mktemp("s3") / "log"):
+        wait_for(lambda: answers(port), 60, "the S3 server answers")
+        yield f"127.0.0.1:{port}"
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    """An empty object store, of each kind."""
+    if request.param == "folder":
+        return FolderStore(tmp_path / "objects")
+    store = S3Store(
+        request.getfixturevalue("s3_endpoint"),
+        access_key="facet",
+        secret_key="facet-secret",
+        bucket=f"facet-{secrets.token_hex(6)}",
+        secure=False,
+    )
+    store.check()
+    return store
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path, lease_seconds=30, max_runs=2, max_batch=4)
+
+
+@pytest.fixture
+def claims(database: Database, settings: Settings) -> Claims:
+    return Claims(database, settings)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver

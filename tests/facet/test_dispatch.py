@@ -1,0 +1,227 @@
+"""The dispatcher on real databases; Prefect is a record of calls here, and real in tests/flows."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from threading import Lock, Thread
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import func, select, update
+
+from facet.claims import Claims
+from facet.database import Database
+from facet.dispatch import Created, Dispatcher, Fate
+from facet.errors import Unavailable
+from facet.models import Delivery, Image, ImageStatus, Lane, Run, RunState
+from facet.settings import Settings
+from tests.support.images import add_images, reload
+
+
+class RecordedFlowRuns:
+    """Prefect's part of the bargain: one flow run an idempotency key, and a fate for each."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self.created: dict[UUID, Created] = {}
+        self.images: dict[UUID, list[UUID]] = {}
+        self.fate: dict[UUID, Fate] = {}
+        self.crashed: list[UUID] = []
+        self._lock = Lock()
+
+    def create(self, run_id: UUID, image_ids: Sequence[UUID], request_ids: Sequence[str], lane: Lane) -> Created:
+        self.check()
+        with self._lock:
+            self.images.setdefault(run_id, list(image_ids))
+            return self.created.setdefault(run_id, Created(uuid4(), "run"))
+
+    def fates(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, Fate]:
+        self.check()
+        return {i: self.fate.get(i, Fate.UNDERWAY) for i in flow_run_ids}
+
+    def crash(self, flow_run_id: UUID, reason: str) -> None:
+        self.crashed.append(flow_run_id)
+
+    def check(self) -> None:
+        if self.down:
+            raise Unavailable("Prefect is down.")
+
+
+@pytest.fixture
+def prefect() -> RecordedFlowRuns:
+    return RecordedFlowRuns()
+
+
+@pytest.fixture
+def dispatcher(database: Database, claims: Claims, prefect: RecordedFlowRuns, settings: Settings) -> Dispatcher:
+    return Dispatcher(database, claims, prefect, settings)
+
+
+def age_runs(database: Database, seconds: int = 60) -> None:
+    """Let the grace in which a flow run is created pass."""
+    with database.write() as session:
+        for run in session.scalars(select(Run)):
+            run.created_at -= timedelta(seconds=seconds)
+
+
+def in_flight(database: Database) -> int:
+    with database.read() as session:
+        return session.scalar(select(func.count()).select_from(Run).where(Run.state != RunState.OVER)) or 0
+
+
+def start(claims: Claims, prefect: RecordedFlowRuns, run_id: UUID) -> None:
+    created = prefect.created[run_id]
+    claims.open(prefect.images[run_id], run_id=run_id, flow_run_id=created.flow_run_id, flow_run_name=created.name)
+
+
+def test_one_image_is_taken_at_once_and_many_in_bounded_batches(
+    database: Database, dispatcher: Dispatcher, prefect: RecordedFlowRuns
+) -> None:
+    [first] = add_images(database, 1)
+    assert dispatcher.dispatch() == 1
+    rest = add_images(database, 9)
+    assert dispatcher.dispatch() == 1  # two in flight, not three
+    assert dispatcher.dispatch() == 0
+    assert list(prefect.images.values()) == [[first.id], [image.id for image in rest[:4]]]
+
+
+def test_eight_dispatchers_take_each_image_once_and_keep_the_bound(
+    database: Database, claims: Claims, prefect: RecordedFlowRuns, settings: Settings
+) -> None:
+    images = add_images(database, 100)
+    most = 0
+    lock = Lock()
+
+    def work() -> None:
+        nonlocal most
+        dispatcher = Dispatcher(database, claims, prefect, settings)
+        while True:
+            if (run_id := dispatcher.reserve()) is None:
+                with database.read() as session:
+                    if not session.scalar(select(func.count()).select_from(Image).where(Image.run_id.is_(None))):
+                        return
+                continue
+            with lock:
+                most = max(most, in_flight(database))
+            dispatcher._create(run_id)
+            claims.close(run_id)
+
+    threads = [Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    taken = [image_id for batch in prefect.images.values() for image_id in batch]
+    assert sorted(taken) == sorted(image.id for image in images)
+    assert 0 < most <= settings.max_runs
+
+
+def test_while_prefect_is_down_images_wait_and_go_out_when_it_is_back(
+    database: Database, dispatcher: Dispatcher, prefect: RecordedFlowRuns
+) -> None:
+    images = add_images(database, 2)
+    prefect.down = True
+    with pytest.raises(Unavailable):
+        dispatcher.dispatch()
+    prefect.down = False
+    age_runs(database)
+    dispatcher.dispatch()
+    assert list(prefect.images.values()) == [[image.id for image in images]]
+    assert reload(database, images[0]).attempts == 0
+
+
+def test_a_dispatcher_killed_before_its_call_to_prefect_loses_nothing(
+    database: Database, claims: Claims, dispatcher: Dispatcher, prefect: RecordedFlowRuns, settings: Settings
+) -> None:
+    [image] = add_images(database, 1)
+    run_id = dispatcher.reserve()  # and then it dies
+    age_runs(database)
+    Dispatcher(database, claims, prefect, settings).dispatch()
+    assert prefect.images == {run_id: [image.id]}
+
+
+def test_an_expired_lease_charges_only_what_was_in_hand_which_is_then_tried_alone(
+    database: Database, claims: Claims, dispatcher: Dispatcher, prefect: RecordedFlowRuns
+) -> None:
+    images = add_images(database, 3)
+    dispatcher.dispatch()
+    [run_id] = prefect.created
+    jobs = claims.open(
+        [i.id for i in images], run_id=run_id, flow_run_id=prefect.created[run_id].flow_run_id, flow_run_name="run"
+    )
+    claims.take_in_hand(run_id, jobs[1:2])
+    with database.write() as session:
+        session.execute(update(Run).values(lease_until=Run.created_at))
+    dispatcher.dispatch()
+    assert prefect.crashed == [prefect.created[run_id].flow_run_id]
+    assert [reload(database, i).attempts for i in images] == [0, 1, 0]
+    with database.write() as session:
+        session.execute(update(Image).values(available_at=Image.created_at))
+    dispatcher.dispatch()
+    batches = list(prefect.images.values())[1:]
+    assert sorted(batches, key=len) == [[images[1].id], [images[0].id, images[2].id]]
+
+
+def test_a_poison_image_is_failed_after_its_attempts_with_its_reason(
+    database: Database, claims: Claims, dispatcher: Dispatcher, prefect: RecordedFlowRuns, settings: Settings
+) -> None:
+    [image] = add_images(database, 1, callback_url="http://127.0.0.1/x")
+    for _ in range(settings.max_attempts):
+        dispatcher.dispatch()
+        run_id = list(prefect.created)[-1]
+        start(claims, prefect, run_id)
+        with database.write() as session:
+            session.execute(update(Run).values(lease_until=Run.created_at))
+            session.execute(update(Image).values(available_at=Image.created_at))
+        dispatcher.expire_leases()
+        with database.write() as session:
+            session.execute(update(Image).values(available_at=Image.created_at))
+    failed = reload(database, image)
+    assert (failed.status, failed.failure_code) == (ImageStatus.FAILED, "crashed")
+    assert failed.failure_reason and "3 attempts" in failed.failure_reason
+    with database.read() as session:
+        assert session.scalars(select(Delivery)).one().body["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("fate", "status", "attempts"),
+    [
+        (Fate.CANCELLED, ImageStatus.CANCELLED, 0),
+        (Fate.CRASHED, ImageStatus.QUEUED, 1),
+        (Fate.FAILED, ImageStatus.QUEUED, 1),
+        (Fate.SUSPENDED, ImageStatus.QUEUED, 0),
+        (Fate.ABSENT, ImageStatus.QUEUED, 1),
+    ],
+)
+def test_what_a_run_leaves_goes_the_way_of_its_fate(
+    database: Database,
+    claims: Claims,
+    dispatcher: Dispatcher,
+    prefect: RecordedFlowRuns,
+    fate: Fate,
+    status: ImageStatus,
+    attempts: int,
+) -> None:
+    [image] = add_images(database, 1)
+    dispatcher.dispatch()
+    [run_id] = prefect.created
+    start(claims, prefect, run_id)
+    prefect.fate[prefect.created[run_id].flow_run_id] = fate
+    age_runs(database)
+    dispatcher._watch_due = 0
+    dispatcher.watch()
+    after = reload(database, image)
+    assert (after.status, after.attempts, in_flight(database)) == (status, attempts, 0)
+
+
+def test_a_run_that_never_started_costs_no_attempt(
+    database: Database, dispatcher: Dispatcher, prefect: RecordedFlowRuns
+) -> None:
+    [image] = add_images(database, 1)
+    dispatcher.dispatch()
+    [created] = prefect.created.values()
+    prefect.fate[created.flow_run_id] = Fate.CRASHED
+    age_runs(database)
+    dispatcher._watch_due = 0
+    dispatcher.watch()
+    after = reload(database, image)
+    assert (after.status, after.run_id, after.attempts) == (ImageStatus.QUEUED, None, 0)

