@@ -7,18 +7,20 @@ from typing import Annotated
 
 import typer
 
-from facet.settings import get_settings
+from facet.settings import Settings, get_settings
 
 _LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 def api() -> None:
     """Serve the API, with its dispatcher."""
+    settings = get_settings()
+    _find_prefect(settings)
+
     import uvicorn
 
     from api.app import create_app
 
-    settings = get_settings()
     logging.basicConfig(level="WARNING", format=_LOG_FORMAT)
     uvicorn.run(create_app(), host=settings.host, port=settings.port, access_log=False, log_config=None)
 
@@ -29,9 +31,11 @@ def worker(
     wait: Annotated[float, typer.Option(help="Seconds to wait for Prefect and the deployment.")] = 120,
 ) -> None:
     """Run flow runs of the work pool."""
+    settings = get_settings()
+    _find_prefect(settings)
+
     from deployments.deploy import DeployFailed, await_deployment
 
-    settings = get_settings()
     try:
         await_deployment(wait)
     except DeployFailed as error:
@@ -43,11 +47,14 @@ def worker(
 
 def deploy() -> None:
     """Make the work pool and the deployments in Prefect; repeating it is safe."""
+    settings = get_settings()
+    _find_prefect(settings)
+
     from deployments.deploy import DeployFailed
     from deployments.deploy import deploy as make
 
     try:
-        make(get_settings())
+        make(settings)
     except DeployFailed as error:
         raise typer.Exit(fail(str(error))) from error
 
@@ -61,6 +68,12 @@ def db_upgrade() -> None:
         Database(get_settings().sqlalchemy_url).upgrade()
     except Unavailable as error:
         raise typer.Exit(fail(str(error))) from error
+
+
+def _find_prefect(settings: Settings) -> None:
+    """Before Prefect is imported: without an address it would start a server of its own."""
+    os.environ.setdefault("PREFECT_API_URL", f"http://127.0.0.1:{settings.prefect_port}/api")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
 
 
 def fail(message: str) -> int:

@@ -12,7 +12,7 @@ from facet.images import Pixels
 from facet.jobs import FoundFace, ImageJob
 from facet.pictures import Pictures
 from facet.services import Services
-from tasks.each_image import TRANSIENT_RETRIES, each_image, note
+from tasks.each_image import TRANSIENT_RETRIES, each_image, note, seconds_since
 
 _CHUNK_PIXELS = 8_000_000
 _CHUNK_IMAGES = 4
@@ -49,7 +49,7 @@ def _detect(jobs: Sequence[ImageJob], images: Sequence[Pixels], services: Servic
         if len(jobs) == 1:
             return [note(jobs[0], error)]
         return [_detect([job], [image], services)[0] for job, image in zip(jobs, images, strict=True)]
-    seconds = round((time.perf_counter() - begun) / len(jobs), 4)
+    seconds = round(seconds_since(begun) / len(jobs), 4)
     return [
         job.with_changes(
             faces=[_found(face, job) for face in faces if face.confidence > job.min_confidence],

@@ -48,11 +48,15 @@ def each_image(step: str, jobs: Sequence[ImageJob], work: Callable[[ImageJob], I
             result = job.with_changes(setback=Failure(code="unavailable", reason=str(error)))
         except Exception as error:
             result = note(job, error)
-        seconds = result.timings.get(step, 0) + time.perf_counter() - begun
-        done.append(result.with_changes(timings=result.timings | {step: round(seconds, 4)}))
+        done.append(result.with_changes(timings=result.timings | {step: seconds_since(begun)}))
     if trouble:
         raise trouble
     return done
+
+
+def seconds_since(begun: float) -> float:
+    """Seconds since this reading of `time.perf_counter`, as timings have them."""
+    return round(time.perf_counter() - begun, 4)
 
 
 def note(job: ImageJob, error: Exception) -> ImageJob:

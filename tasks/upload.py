@@ -1,5 +1,7 @@
 """Upload the annotated pictures, and with that end the images."""
 
+import time
+
 from prefect import task
 from prefect.artifacts import create_image_artifact
 from prefect.cache_policies import NO_CACHE
@@ -8,7 +10,7 @@ from facet.claims import LostClaim
 from facet.jobs import ImageJob
 from facet.pictures import Pictures
 from facet.services import Services
-from tasks.each_image import TRANSIENT_RETRIES, each_image
+from tasks.each_image import TRANSIENT_RETRIES, each_image, seconds_since
 
 
 @task(name="upload", task_run_name="upload", cache_policy=NO_CACHE, **TRANSIENT_RETRIES)
@@ -17,7 +19,9 @@ def upload(jobs: list[ImageJob], pictures: Pictures, services: Services) -> list
 
     def work(job: ImageJob) -> ImageJob:
         if job.annotate:
+            begun = time.perf_counter()
             services.store.put(job.annotated_key, pictures.annotated(job), "image/jpeg")
+            job = job.with_changes(timings=job.timings | {"upload": seconds_since(begun)})
         try:
             former = services.claims.complete(job)
         except LostClaim:

@@ -19,9 +19,14 @@ callbacks = APIRouter()
 PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}, "description": "The picture."}}
 
 
-@callbacks.post("{$request.body#/callback_url}", status_code=204, name="result")
+@callbacks.post(
+    "{$request.body#/callback_url}",
+    status_code=204,
+    name="result",
+    responses={"default": {"description": "Anything but 2xx is a failure; redirects are not followed."}},
+)
 def result(body: schemas.CallbackBody) -> None:
-    """Any 2xx answer takes the callback; redirects are not followed."""
+    """The image has ended. Any 2xx answer takes the callback."""
 
 
 @router.post("", status_code=202, callbacks=callbacks.routes, responses=responses(413, 415, 422, 503))

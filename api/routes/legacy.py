@@ -6,13 +6,13 @@ from fastapi import APIRouter, Response
 
 from api import schemas
 from api.problems import responses
-from api.routes.images import PICTURE, accept, annotated_picture, callbacks
+from api.routes.images import PICTURE, accept, annotated_picture
 from api.state import AppState
 
 router = APIRouter(prefix="/api/image", tags=["predecessor"])
 
 
-@router.post("/", status_code=202, callbacks=callbacks.routes, responses=responses(413, 415, 422, 503))
+@router.post("/", status_code=202, responses=responses(413, 415, 422, 503))
 def submit(
     state: AppState,
     image: schemas.ImageFile,

@@ -1,0 +1,54 @@
+from pathlib import Path
+
+from fastapi.testclient import TestClient
+
+from tests.api.conftest import Submit
+
+
+def test_the_process_lives(client: TestClient) -> None:
+    assert client.get("/healthz").json()["status"] == "ok"
+
+
+def test_without_prefect_it_is_degraded_and_says_so(client: TestClient) -> None:
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    body = answer.json()
+    assert (body["status"], body["parts"]["prefect"]["status"]) == ("degraded", "unavailable")
+    assert body["parts"]["database"]["status"] == body["parts"]["object_store"]["status"] == "ok"
+
+
+def test_without_its_store_it_is_not_ready(client: TestClient, tmp_path: Path) -> None:
+    for entry in tmp_path.glob("objects"):
+        entry.rmdir()
+    (tmp_path / "objects").touch()
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["parts"]["object_store"]["status"]) == (503, "unavailable")
+
+
+def test_metrics_count_the_queue_and_the_requests(client: TestClient, submit: Submit) -> None:
+    image_id = submit().json()["id"]
+    client.get(f"/v1/images/{image_id}")
+    page = client.get("/metrics").text
+    assert 'facet_images{status="queued"} 1.0' in page
+    assert "facet_queue_oldest_seconds" in page
+    assert 'route="/v1/images/{image_id}",status="200"' in page
+    assert image_id not in page
+
+
+def test_the_openapi_document_describes_errors_and_the_callback(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    submit = document["paths"]["/v1/images"]["post"]
+    assert set(submit["responses"]) == {"202", "413", "415", "422", "503"}
+    assert "application/problem+json" in submit["responses"]["415"]["content"]
+    assert {"ProblemDetails", "FieldError", "CallbackBody"} <= set(document["components"]["schemas"])
+    [callback] = submit["callbacks"].values()
+    [(url, operations)] = callback.items()
+    assert url == "{$request.body#/callback_url}" and "post" in operations
+    references = set(_references(document))
+    assert {r.rsplit("/", 1)[1] for r in references} <= set(document["components"]["schemas"])
+
+
+def _references(node: object) -> list[str]:
+    if isinstance(node, dict):
+        return [v for k, v in node.items() if k == "$ref"] + [r for v in node.values() for r in _references(v)]
+    return [r for v in node for r in _references(v)] if isinstance(node, list) else []

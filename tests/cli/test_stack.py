@@ -1,0 +1,75 @@
+"""`facet up` and `facet demo` as a newcomer meets them."""
+
+import json
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from facet.images import decode
+from tests.support.processes import wait_for
+from tests.support.stack import ROOT, Stack, new_stack, started
+
+pytestmark = [pytest.mark.xdist_group("cli"), pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Stack:
+    return new_stack(tmp_path / "home")
+
+
+def run(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*stack.command, *arguments], env=stack.environment, cwd=ROOT, capture_output=True, text=True, timeout=240
+    )
+
+
+def test_the_demo_shows_a_face_and_leaves_no_process(stack: Stack, tmp_path: Path) -> None:
+    done = run(stack, "demo", "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert len(told["faces"]) == 1
+    assert json.loads((tmp_path / "out" / "callback.json").read_text()) == told
+    picture = decode((tmp_path / "out" / "annotated.jpg").read_bytes(), max_pixels=10**6)
+    assert picture.shape == (512, 512, 3)
+    assert stack.processes() == []
+
+
+def test_the_demo_says_what_is_wrong(stack: Stack, tmp_path: Path) -> None:
+    missing = run(stack, "demo", "--image", str(tmp_path / "none.jpg"))
+    assert missing.returncode != 0 and "There is no file" in missing.stderr
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", stack.port))
+        taken.listen()
+        refused = run(stack, "demo", "--out", str(tmp_path / "out"))
+    assert refused.returncode != 0
+    assert "FACET_PORT" in refused.stderr and "Traceback" not in refused.stderr
+    assert stack.processes() == []
+
+
+def test_after_kill_9_everything_goes_on_where_it_was(stack: Stack, photo: bytes) -> None:
+    with started(stack) as process:
+        done = stack.submit(photo, request_id="done")["id"]
+        stack.finished(done)
+        for worker in stack.processes("worker"):
+            worker.send_signal(signal.SIGSTOP)  # so that the next image is surely unfinished
+        waiting = stack.submit(photo, request_id="waiting")["id"]
+        process.kill()
+        process.wait()
+        for part in stack.processes("supervisord"):
+            part.kill()
+    with started(stack):
+        assert stack.image(done)["status"] == "completed"
+        assert len(stack.finished(waiting)["faces"]) == 1
+
+
+def test_ctrl_c_ends_all_of_it_and_a_second_stack_of_the_home_is_refused(stack: Stack) -> None:
+    with started(stack) as process:
+        second = run(stack, "up")
+        assert second.returncode != 0 and "already running" in second.stderr
+        process.send_signal(signal.SIGINT)
+        wait_for(lambda: process.poll() is not None, 60, "the stack has stopped")
+        assert process.returncode == 0
+        assert stack.processes() == []

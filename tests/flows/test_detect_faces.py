@@ -1,0 +1,127 @@
+"""The main job on the real stack: API, Prefect server, worker, database and store."""
+
+import signal
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from facet.images import decode
+from tests.support.images import picture
+from tests.support.processes import wait_for
+from tests.support.receiver import Receiver
+from tests.support.stack import Stack, new_stack, started
+
+pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = new_stack(tmp_path_factory.mktemp("stack") / "home")
+    with started(stack):
+        yield stack
+
+
+def test_a_photo_becomes_a_callback_through_a_flow_run_of_six_tasks(
+    stack: Stack, receiver: Receiver, photo: bytes
+) -> None:
+    accepted = stack.submit(photo, request_id="portrait", callback_url=receiver.url)
+    body = receiver.body_of("portrait")
+    assert set(body) == {"image_id", "request_id", "faces", "output_image_url", "status", "failure"}
+    assert (body["image_id"], body["status"], body["failure"]) == (accepted["id"], "completed", None)
+    [face] = body["faces"]
+    assert face["confidence"] > 0.99
+    x, y, width, height = face["box"]
+    assert face["box"] == pytest.approx([180, 65, 84, 108], abs=1), "the reference's own box"
+    assert set(face["keypoints"]) == {"left_eye", "right_eye", "nose", "mouth_left", "mouth_right"}
+    drawn = decode(httpx.get(body["output_image_url"]).content, max_pixels=10**6)
+    assert drawn[y + height // 2, x][1] > 150 > drawn[y + height // 2, x][0]
+
+    image = stack.image(accepted["id"])
+    wait_for(lambda: stack.image(accepted["id"])["callback"]["state"] == "delivered", 10, "delivered")
+    steps = {"waited", "fetch", "decode", "detect", "persist", "draw", "upload", "total"}
+    assert set(stack.image(accepted["id"])["timings"]) == steps
+    flow_run_id = image["flow_run"]["id"]
+    of_run = {"flow_runs": {"id": {"any_": [flow_run_id]}}}
+    wait_for(
+        lambda: stack.prefect("/flow_runs/filter", **of_run)[0]["state_type"] == "COMPLETED", 30, "the run completed"
+    )
+    [run] = stack.prefect("/flow_runs/filter", **of_run)
+    assert run["name"] == "portrait"
+    assert {f"image:{accepted['id']}", "request:portrait", "interactive"} <= set(run["tags"])
+    names = {task["name"] for task in stack.prefect("/task_runs/filter", **of_run)}
+    assert names == {"fetch", "detect", "persist faces", "draw", "upload", "callback"}
+    artifacts = {a["type"]: a for a in stack.prefect("/artifacts/filter", **of_run)}
+    assert accepted["id"] in artifacts["table"]["data"]
+    assert artifacts["image"]["data"] == body["output_image_url"]
+    logs = [line["message"] for line in stack.prefect("/logs/filter", logs={"flow_run_id": {"any_": [flow_run_id]}})]
+    assert any(accepted["id"] in line and "1 face" in line for line in logs)
+
+
+def test_a_photo_without_faces_calls_back_too(stack: Stack, receiver: Receiver) -> None:
+    stack.submit(picture(), request_id="empty", callback_url=receiver.url, annotate="false")
+    body = receiver.body_of("empty")
+    assert (body["faces"], body["status"], body["output_image_url"]) == ([], "completed", None)
+
+
+def test_a_picture_that_broke_in_the_store_fails_with_its_reason_and_its_neighbours_go_on(
+    stack: Stack, receiver: Receiver, photo: bytes
+) -> None:
+    """The pictures wait together while Prefect's server is away, so that one run takes them all."""
+    for process in stack.processes("prefect server") + stack.processes("prefect.server"):
+        process.send_signal(signal.SIGSTOP)
+    try:
+        ids = [
+            stack.submit(photo, request_id=f"batch-{n}", callback_url=receiver.url, min_face_size=str(40))["id"]
+            for n in range(4)
+        ]
+        broken = stack.home / "objects" / "images" / ids[1] / "original"
+        broken.write_bytes(photo[:20_000])
+    finally:
+        for process in stack.processes("prefect server") + stack.processes("prefect.server"):
+            process.send_signal(signal.SIGCONT)
+    bodies = [receiver.body_of(f"batch-{n}") for n in range(4)]
+    assert [body["status"] for body in bodies] == ["completed", "failed", "completed", "completed"]
+    assert bodies[1]["failure"]["code"] == "undecodable"
+    image = stack.image(ids[1])
+    assert (image["status"], image["failure"]["code"]) == ("failed", "undecodable")
+    wait_for(
+        lambda: (
+            stack.prefect("/flow_runs/filter", flow_runs={"id": {"any_": [image["flow_run"]["id"]]}})[0]["state_type"]
+            == "FAILED"
+        ),
+        30,
+        "the run with the failed image ends Failed",
+    )
+
+
+def test_a_failing_receiver_is_tried_again_quickly(stack: Stack, receiver: Receiver) -> None:
+    receiver.statuses = [500, 503, 204]
+    image_id = stack.submit(picture(), request_id="flaky", callback_url=receiver.url)["id"]
+    wait_for(lambda: receiver.count("flaky") == 3, 60, "three attempts")
+    wait_for(lambda: stack.image(image_id)["callback"]["state"] == "delivered", 10, "delivered")
+    attempts = stack.image(image_id)["callback"]["attempts"]
+    assert [attempt["status_code"] for attempt in attempts] == [500, 503, 204]
+
+
+def test_a_photo_submitted_while_prefect_is_down_is_accepted_and_processed_later(
+    stack: Stack, receiver: Receiver, photo: bytes
+) -> None:
+    for process in stack.processes("prefect server") + stack.processes("prefect.server"):
+        process.kill()
+    image_id = stack.submit(photo, request_id="early", callback_url=receiver.url)["id"]
+    assert stack.image(image_id)["status"] == "queued"
+    assert len(receiver.body_of("early", 120)["faces"]) == 1
+
+
+def test_the_predecessors_clients_are_served(stack: Stack, receiver: Receiver, photo: bytes) -> None:
+    answer = httpx.post(
+        f"{stack.url}/api/image/",
+        files={"image": ("photo.jpg", photo)},
+        data={"request_id": "123456789", "callback_url": receiver.url},
+    )
+    assert (answer.status_code, answer.json()["status"]) == (202, "ok")
+    body = receiver.body_of("123456789")
+    download = httpx.get(f"{stack.url}/api/image/", params={"image_id": body["image_id"]})
+    assert download.headers["content-type"] == "image/jpeg"
+    assert len(body["faces"]) == 1

@@ -1,0 +1,90 @@
+"""The embedded stack as a user runs it."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from tests.support.processes import free_port, running, wait_for
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A `facet up` on free ports, in a home of its own."""
+
+    home: Path
+    port: int
+    prefect_port: int
+
+    @property
+    def environment(self) -> dict[str, str]:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "FACET_"))}
+        return inherited | {
+            "FACET_HOME": str(self.home),
+            "FACET_PORT": str(self.port),
+            "FACET_PREFECT_PORT": str(self.prefect_port),
+            "FACET_LEASE_SECONDS": "5",
+        }
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "cli.main"]
+
+    def submit(self, data: bytes, **fields: str) -> dict[str, Any]:
+        answer = httpx.post(f"{self.url}/v1/images", files={"image": ("photo.jpg", data)}, data=fields, timeout=30)
+        assert answer.status_code == 202, answer.text
+        return dict(answer.json())
+
+    def image(self, image_id: str) -> dict[str, Any]:
+        return dict(httpx.get(f"{self.url}/v1/images/{image_id}", timeout=30).raise_for_status().json())
+
+    def finished(self, image_id: str, seconds: float = 90) -> dict[str, Any]:
+        wait_for(lambda: self.image(image_id)["status"] not in ("queued", "processing"), seconds, "the image ended")
+        return self.image(image_id)
+
+    def prefect(self, path: str, **body: Any) -> Any:
+        """POST to the Prefect API."""
+        url = f"http://127.0.0.1:{self.prefect_port}/api{path}"
+        return httpx.post(url, json=body, timeout=30).raise_for_status().json()
+
+    def processes(self, part: str = "") -> list[psutil.Process]:
+        """The stack's living processes of which the command line holds `part`."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("FACET_STACK") == str(self.home) and part in " ".join(process.cmdline()):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+
+def new_stack(home: Path) -> Stack:
+    return Stack(home, free_port(), free_port())
+
+
+@contextmanager
+def started(stack: Stack) -> Iterator[psutil.Popen]:
+    """Run the stack until the block ends; yields its foreground process once it is ready."""
+    stack.home.mkdir(exist_ok=True)
+    log = stack.home.parent / "up.log"
+    try:
+        with running([*stack.command, "up"], log, env=stack.environment, cwd=ROOT) as process:
+            wait_for(lambda: process.poll() is not None or "Prefect UI" in log.read_text(), 120, "the stack is ready")
+            assert process.poll() is None, log.read_text()
+            yield process
+    finally:
+        for process in stack.processes():
+            process.kill()
