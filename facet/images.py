@@ -101,7 +101,7 @@ def draw_faces(pixels: Pixels, faces: Sequence[DrawnFace]) -> bytes:
         x, y, width, height = face.box
         cv2.rectangle(canvas, (x, y), (x + width, y + height), _GREEN, line)
         label = f"P: {face.confidence:.4f}"
-        scale = max(0.3, min(width / 90, 2.0))
+        scale = max(0.3, min(width / 110, 2.0))
         (_, text_height), _ = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, scale, line)
         below = min(y + height + text_height + 4 * line, pixels.shape[0] - 2)
         cv2.putText(canvas, label, (x, below), cv2.FONT_HERSHEY_SIMPLEX, scale, _GREEN, line, cv2.LINE_AA)

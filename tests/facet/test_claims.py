@@ -45,7 +45,7 @@ def test_a_claimed_image_is_processed_and_its_result_is_read(database: Database,
 
 def test_faces_are_replaced_never_appended(database: Database, claims: Claims) -> None:
     [image] = add_images(database, 1)
-    run_id, [job] = open_run(claims, [image])
+    _, [job] = open_run(claims, [image])
     job = job.with_changes(faces=[FACE] * 3, detector="test 1")
     claims.store_faces(job)
     claims.store_faces(job)

@@ -31,7 +31,7 @@ def test_a_photo_becomes_a_callback_through_a_flow_run_of_six_tasks(
     assert (body["image_id"], body["status"], body["failure"]) == (accepted["id"], "completed", None)
     [face] = body["faces"]
     assert face["confidence"] > 0.99
-    x, y, width, height = face["box"]
+    x, y, _, height = face["box"]
     assert face["box"] == pytest.approx([180, 65, 84, 108], abs=1), "the reference's own box"
     assert set(face["keypoints"]) == {"left_eye", "right_eye", "nose", "mouth_left", "mouth_right"}
     drawn = decode(httpx.get(body["output_image_url"]).content, max_pixels=10**6)
