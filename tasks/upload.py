@@ -10,7 +10,7 @@ from facet.claims import LostClaim
 from facet.jobs import ImageJob
 from facet.pictures import Pictures
 from facet.services import Services
-from tasks.each_image import TRANSIENT_RETRIES, each_image, seconds_since
+from tasks.each_image import IO_THREADS, TRANSIENT_RETRIES, each_image, seconds_since
 
 
 @task(name="upload", task_run_name="upload", cache_policy=NO_CACHE, **TRANSIENT_RETRIES)
@@ -31,7 +31,7 @@ def upload(jobs: list[ImageJob], pictures: Pictures, services: Services) -> list
             services.store.delete(former)
         return job
 
-    done = each_image("upload", jobs, work)
+    done = each_image("upload", jobs, work, threads=IO_THREADS)
     for job in done:
         if job.live and job.annotate:
             create_image_artifact(

@@ -68,6 +68,7 @@ def accept(
 ) -> Image:
     """Store a submission and wake the dispatcher."""
     settings = state.services.settings
+    state.services.catalog.check_room()
     data = image.file.read(settings.max_image_bytes + 1)
     if len(data) > settings.max_image_bytes:
         message, fix = "The file is too large.", f"Send at most {settings.max_image_bytes} bytes."
