@@ -88,6 +88,19 @@ class Settings(BaseSettings):
     )
     callback_timeout: float = Field(10.0, gt=0, description="Seconds that a callback's receiver has to answer.")
 
+    worker_grace_seconds: float = Field(
+        10.0,
+        ge=0,
+        description="A worker that is asked to end lets its flow runs go on for so long, then hands them back.",
+    )
+    child_runs: int = Field(500, ge=1, description="Flow runs after which a worker's child process is replaced.")
+    child_memory_mb: int = Field(
+        4096,
+        ge=256,
+        description="A child process that holds more memory is killed, and its flow run is reported crashed; "
+        "one that holds more than half of it is replaced between two runs.",
+    )
+
     @property
     def base_url(self) -> str:
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
