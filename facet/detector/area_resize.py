@@ -33,18 +33,17 @@ class AreaResizer:
         for before, row, after in zip(sums[:-1], self._rows, sums[1:], strict=True):
             np.add(before, row, out=after)
 
-    def rows(self, height: int, width: int, first: int, last: int) -> Float32:
-        """Return rows `first` to `last` of the image at (height, width), as float32 (3, last - first, width)."""
-        result = np.empty((3, last - first, width), np.float32)
+    def fill(self, out: Float32, height: int, first: int) -> None:
+        """Fill `out`, float32 (3, n, width), with n rows from `first` of the image at (height, width)."""
+        _, count, width = out.shape
         block = max(1, _BLOCK // self._rows.shape[1])
-        for start in range(first, last, block):
-            stop = min(start + block, last)
-            tall = self._cell_sums(height, start, stop).reshape(stop - start, self._width, 3)
-            flat = cv2.resize(tall, (width, stop - start), interpolation=cv2.INTER_AREA)
+        for start in range(0, count, block):
+            part = out[:, start : start + block]
+            rows = part.shape[1]
+            cells = self._cell_sums(height, first + start, first + start + rows)
+            flat = cv2.resize(cells.reshape(rows, -1, 3), (width, rows), interpolation=cv2.INTER_AREA)
             mean = np.float32(height / self._height)
-            target = result[:, start - first : stop - first]
-            np.multiply(flat.reshape(stop - start, width, 3).transpose(2, 0, 1), mean, out=target)
-        return result
+            np.multiply(flat.reshape(rows, width, 3).transpose(2, 0, 1), mean, out=part)
 
     def _cell_sums(self, height: int, start: int, stop: int) -> Float32:
         """Sums down the columns over the source rows that each of the level's rows covers."""

@@ -31,6 +31,9 @@ Network = Callable[[Float32], Float32]
 RESULTS_VERSION = 1
 """Raise it with any change after which the same weights may give other faces."""
 
+_STRIP_OVERLAP = P_NET_WINDOW - P_NET_STRIDE
+"""Rows of a level that one strip of P-Net's cells shares with the next."""
+
 _KEPT_BYTES = 64 << 20  # scratch space beyond this, for a huge image, is given back after it
 
 
@@ -103,10 +106,14 @@ class Cascade:
         strips = max(1, round(cell_rows * cell_columns / self._networks.strip_cells))
         strip_rows = -(-cell_rows // strips)
         found = []
+        strip = np.empty((3, 0, width), np.float32)
         for top in range(0, cell_rows, strip_rows):
             bottom = top + strip_rows
-            last = height if bottom >= cell_rows else P_NET_STRIDE * bottom + P_NET_WINDOW - P_NET_STRIDE
-            strip = resizer.rows(height, width, P_NET_STRIDE * top, last)
+            end = height if bottom >= cell_rows else P_NET_STRIDE * bottom + _STRIP_OVERLAP
+            before, strip = strip, np.empty((3, end - P_NET_STRIDE * top, width), np.float32)
+            known = _STRIP_OVERLAP if top else 0
+            strip[:, :known] = before[:, before.shape[1] - known :]
+            resizer.fill(strip[:, known:], height, P_NET_STRIDE * top + known)
             self.on_stage("resize")
             scores = self._networks.p_net(strip[None])[0]
             self.on_stage("p-net")

@@ -38,7 +38,7 @@ class MtcnnOnnx(Cascade):
                 _network(p_net(), options),
                 _network(r_net(), options),
                 _network(o_net(), options),
-                strip_cells=13_000,
+                strip_cells=10_000,
                 r_net_crops=32,
                 o_net_crops=8,
             )

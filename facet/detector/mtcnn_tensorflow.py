@@ -61,7 +61,9 @@ class MtcnnTensorflow:
             threshold_rnet=parameters.thresholds[1],
             threshold_onet=parameters.thresholds[2],
         )
-        return to_faces(np.asarray(rows, np.float64)[:, 1:16], image)
+        if not len(rows):
+            return []  # the number of the empty array's columns depends on where the search ended
+        return to_faces(np.asarray(rows, np.float64)[:, 1:16], image)  # column 0 is the image's index
 
 
 def _build() -> Any:
