@@ -91,7 +91,9 @@ def _show_all(
         else:
             ours, theirs = facet.detect(image), reference.detect(image)
         parity.compare(picture, image, theirs, ours, reference)
-        times[picture.name if picture.group == "size" else picture.group].append((theirs.seconds, ours.seconds))
+        times[picture.name if picture.group == "size" else picture.group].append(
+            (theirs.seconds, ours.seconds)
+        )
         if picture.group == "wider":
             found["reference"][picture.name], found["facet"][picture.name] = theirs.rows, ours.rows
     return parity, times, found
@@ -147,7 +149,9 @@ def _print_accuracy(aps: dict[str, list[float]], recalls: dict[str, list[tuple[i
 
 
 def _print_speed(times: Times, again: list[tuple[float, float]]) -> tuple[float, tuple[float, float]]:
-    print("\nCPU ms a picture, one thread   pictures   reference    Facet   speedup (geometric mean)   p10 - p90")
+    print(
+        "\nCPU ms a picture, one thread   pictures   reference    Facet   speedup (geometric mean)   p10 - p90"
+    )
     speedup, spread = 0.0, (0.0, 0.0)
     for group, seconds in [*times.items(), ("wider, shown again", again)]:
         if group == "edge":
@@ -157,7 +161,9 @@ def _print_speed(times: Times, again: list[tuple[float, float]]) -> tuple[float,
         mean = float(np.exp(np.log(ratios).mean()))
         low, high = (float(value) for value in np.percentile(ratios, [10, 90]))
         theirs, ours = 1000 * pairs.mean(0)
-        print(f"  {group:<28}{len(pairs):9d}{theirs:12.0f}{ours:9.0f}{mean:10.2f}{'':18}{low:8.1f} -{high:5.1f}")
+        print(
+            f"  {group:<28}{len(pairs):9d}{theirs:12.0f}{ours:9.0f}{mean:10.2f}{'':18}{low:8.1f} -{high:5.1f}"
+        )
         if group == "wider":
             speedup, spread = mean, (low, high)
     return speedup, spread

@@ -20,7 +20,9 @@ def average_precisions(found: Mapping[str, Rows], labels: Mapping[str, dict[str,
     return [_average_precision(found, labels, level) for level in LEVELS]
 
 
-def recall_by_size(found: Mapping[str, Rows], labels: Mapping[str, dict[str, Any]]) -> list[tuple[int, float]]:
+def recall_by_size(
+    found: Mapping[str, Rows], labels: Mapping[str, dict[str, Any]]
+) -> list[tuple[int, float]]:
     """For each of SIZES the number of labelled faces and the part of them found."""
     heights: list[float] = []
     hits: list[bool] = []

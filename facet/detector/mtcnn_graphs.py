@@ -43,7 +43,9 @@ def p_net() -> bytes:
     # of it. A PReLU of slope >= 0 is increasing and commutes with the maximum. One of slope a < 0 is
     # max(x, a x): the convolution emits both, in lanes that the block has free.
     falling, rising = np.flatnonzero(slopes < 0), np.flatnonzero(slopes >= 0)
-    kernel = np.concatenate([kernel[..., falling], kernel[..., falling] * slopes[falling], kernel[..., rising]], -1)
+    kernel = np.concatenate(
+        [kernel[..., falling], kernel[..., falling] * slopes[falling], kernel[..., rising]], -1
+    )
     bias = np.concatenate([bias[falling], bias[falling] * slopes[falling], bias[rising]])
     x = _max_pool(graph, _conv(graph, "input", kernel, bias), 2, ceil_mode=1)
     sizes = graph.constant(np.array([falling.size, falling.size, rising.size]))

@@ -77,13 +77,16 @@ class _JoblibArray:
 
 # The pure-Python unpickler, because joblib puts each array's raw bytes into the pickle stream and
 # only this one lets a BUILD instruction be followed by a read of them.
-class _ArrayUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+_PythonUnpickler: Any = pickle._Unpickler  # type: ignore[attr-defined]
+
+
+class _ArrayUnpickler(_PythonUnpickler):  # type: ignore[misc]
     _ALLOWED = {  # noqa: RUF012 - a constant
         ("joblib.numpy_pickle", "NumpyArrayWrapper"): _JoblibArray,
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
     }
-    dispatch = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]  # noqa: RUF012
+    dispatch = dict(_PythonUnpickler.dispatch)  # noqa: RUF012
 
     def __init__(self, stream: io.BytesIO) -> None:
         super().__init__(stream)
