@@ -20,16 +20,14 @@ def average_precisions(found: Mapping[str, Rows], labels: Mapping[str, dict[str,
     return [_average_precision(found, labels, level) for level in LEVELS]
 
 
-def recall_by_size(
-    found: Mapping[str, Rows], labels: Mapping[str, dict[str, Any]]
-) -> list[tuple[int, float]]:
+def recall_by_size(found: Mapping[str, Rows], labels: Mapping[str, dict[str, Any]]) -> list[tuple[int, float]]:
     """For each of SIZES the number of labelled faces and the part of them found."""
     heights: list[float] = []
     hits: list[bool] = []
     for image, rows in found.items():
         faces = np.array(labels[image]["faces"], np.float64).reshape(-1, 4)
         heights += faces[:, 3].tolist()
-        hits += (_iou(rows, faces) >= _IOU).any(0).tolist()
+        hits += [bool(column.any()) for column in (_iou(rows, faces) >= _IOU).T]
     height, hit = np.array(heights), np.array(hits)
     selections = [(height >= low) & (height < high) for low, high in SIZES]
     return [(int(s.sum()), float(hit[s].mean()) if s.any() else 0.0) for s in selections]

@@ -5,14 +5,7 @@ from facet.detector.mtcnn_boxes import pyramid_scales
 # Multiplications per output position: kernel height x width x channels in x channels out.
 _P_CONV1, _P_CONV2, _P_CONV3, _P_HEADS = 9 * 3 * 10, 9 * 10 * 16, 9 * 16 * 32, 32 * 6
 _R_NET = 22**2 * 9 * 3 * 28 + 9**2 * 9 * 28 * 48 + 3**2 * 4 * 48 * 64 + 576 * 128 + 128 * 6
-_O_NET = (
-    46**2 * 9 * 3 * 32
-    + 21**2 * 9 * 32 * 64
-    + 8**2 * 9 * 64 * 64
-    + 3**2 * 4 * 64 * 128
-    + 1152 * 256
-    + 256 * 16
-)
+_O_NET = 46**2 * 9 * 3 * 32 + 21**2 * 9 * 32 * 64 + 8**2 * 9 * 64 * 64 + 3**2 * 4 * 64 * 128 + 1152 * 256 + 256 * 16
 
 
 def p_net_flops(height: int, width: int) -> float:

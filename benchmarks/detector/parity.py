@@ -22,9 +22,7 @@ class Parity:
     raised: list[str] = field(default_factory=list)
     largest: Rows = field(default_factory=lambda: np.zeros(3))
 
-    def compare(
-        self, picture: Picture, image: Image, reference: Answer, facet: Answer, engine: Engine
-    ) -> None:
+    def compare(self, picture: Picture, image: Image, reference: Answer, facet: Answer, engine: Engine) -> None:
         """Take note of one picture's answers; `engine` is the reference's, to look for a cause."""
         where = f"{picture.group}/{picture.name}"
         if facet.error:
@@ -47,7 +45,7 @@ class Parity:
         agrees = np.zeros(len(off), bool)
         if len(exact.rows) == len(facet.rows):
             again = differences(exact.rows, facet.rows, order=reference.rows)
-            agrees = (again <= (BOX, KEYPOINT, CONFIDENCE)).all(1)
+            agrees = np.all(again <= (BOX, KEYPOINT, CONFIDENCE), axis=1)
         for face in wrong:
             text = f"{where}, face {face}: " + "box {:.3f} px, keypoints {:.3f} px, confidence {:.1e}".format(
                 *off[face]

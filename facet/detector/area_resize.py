@@ -42,7 +42,8 @@ class AreaResizer:
     def scratch_size(image: NDArray[np.uint8]) -> int:
         """Bytes of scratch space that an image needs."""
         height, width = image.shape[:2]
-        return (height + 1) * width * 3 * int(np.dtype(_sum_type(image)).itemsize)
+        size: int = (height + 1) * width * 3 * np.dtype(_sum_type(image)).itemsize
+        return size
 
     def fill(self, out: Float32, height: int, first: int) -> None:
         """Fill `out`, float32 (3, n, width), with n rows from `first` of the image at (height, width)."""

@@ -74,6 +74,8 @@ class Cascade:
     ) -> list[list[DetectedFace]]:
         """See `Detector.detect`. Crops of all the images go through R-Net and O-Net together."""
         parameters = check_request(images, parameters)
+        if not images:
+            return []
         searched = [working_image(image, p) for image, p in zip(images, parameters, strict=True)]
         boxes = [self._propose(image, p) for image, p in zip(searched, parameters, strict=True)]
         boxes = self._refine(searched, boxes, parameters)
@@ -90,18 +92,14 @@ class Cascade:
         resizer = AreaResizer(image.pixels, self._scratch.bytes(AreaResizer.scratch_size(image.pixels)))
         self.on_stage("resize")
         levels = [
-            self._propose_at(
-                resizer, int(height * scale), int(width * scale), scale, parameters.thresholds[0]
-            )
+            self._propose_at(resizer, int(height * scale), int(width * scale), scale, parameters.thresholds[0])
             for scale in scales.tolist()
         ]
         boxes = make_square(suppress(by_confidence(np.concatenate(levels)), 0.7))
         self.on_stage("proposals")
         return boxes
 
-    def _propose_at(
-        self, resizer: AreaResizer, height: int, width: int, scale: float, threshold: float
-    ) -> Float64:
+    def _propose_at(self, resizer: AreaResizer, height: int, width: int, scale: float, threshold: float) -> Float64:
         """The candidates of one pyramid level, after suppression, in pixels of the image."""
         cell_rows, cell_columns = (height - 1) // 2 - 4, (width - 1) // 2 - 4
         strips = max(1, round(cell_rows * cell_columns / self._networks.strip_cells))
@@ -161,7 +159,7 @@ class Cascade:
         images: Sequence[WorkingImage],
         boxes: Sequence[Float64],
     ) -> list[Float32]:
-        """Run a network over the crops of all images, a buffer full at a time; scores (n, outputs) per image."""
+        """Run a network over the crops of all images, a buffer full at a time; scores (n, outputs) each."""
         counts = [len(b) for b in boxes]
         scores = np.empty((sum(counts), outputs), np.float32)
         places: list[Indices] = []
@@ -217,7 +215,7 @@ def _landmarks(boxes: Float64, relative: Float32) -> Float64:
 
 
 class _Scratch:
-    """Memory for the image at hand, kept from one to the next: fresh pages cost more than the work in them."""
+    """Memory for the image at hand, kept for the next: fresh pages cost more than the work in them."""
 
     def __init__(self) -> None:
         self._floats = np.empty(0, np.float32)

@@ -28,9 +28,7 @@ def find_weights() -> Path:
         folder = Path(location) / "assets" / "weights"
         if all((folder / f"{name}.lz4").is_file() for name in NETWORKS):
             return folder
-    raise WeightsError(
-        "MTCNN's weights were not found; they come with the mtcnn package: install mtcnn==1.0.0"
-    )
+    raise WeightsError("MTCNN's weights were not found; they come with the mtcnn package: install mtcnn==1.0.0")
 
 
 def load_weights(name: str, folder: Path | None = None) -> list[NDArray[np.float32]]:
@@ -77,7 +75,7 @@ class _JoblibArray:
 
 # The pure-Python unpickler, because joblib puts each array's raw bytes into the pickle stream and
 # only this one lets a BUILD instruction be followed by a read of them.
-_PythonUnpickler: Any = pickle._Unpickler  # type: ignore[attr-defined]
+_PythonUnpickler: Any = pickle._Unpickler
 
 
 class _ArrayUnpickler(_PythonUnpickler):  # type: ignore[misc]
