@@ -41,7 +41,7 @@ def load_weights(name: str, folder: Path | None = None) -> list[NDArray[np.float
     path = (folder or find_weights()) / f"{name}.lz4"
     try:
         arrays = read_arrays(lz4.frame.decompress(path.read_bytes()))
-    except (OSError, RuntimeError, EOFError, ValueError, TypeError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a damaged pickle can raise anything
         raise WeightsError(f"{path.name} cannot be read: {error}; reinstall mtcnn==1.0.0") from error
     if not isinstance(arrays, list) or not all(
         isinstance(array, np.ndarray) and array.dtype == np.float32 for array in arrays

@@ -94,8 +94,22 @@ def test_max_side_keeps_min_face_size_in_pixels_of_the_image(mtcnn: Detector, cr
     assert faces and min(f.box[3] for f in faces) > 40
 
 
-def test_sides_longer_than_opencv_samples(mtcnn: Detector) -> None:
-    assert mtcnn.detect([np.zeros((16, 40_000, 3), np.uint8)]) == [[]]
+def test_sides_longer_than_opencv_samples(mtcnn: Detector, photos: list[Image]) -> None:
+    long = np.zeros((160, 33_000, 3), np.uint8)
+    long[:, -160:] = cv2.resize(photos[0], (160, 160), interpolation=cv2.INTER_AREA)
+
+    (faces,) = mtcnn.detect([long])
+
+    assert faces and all(f.box[0] > 32_840 for f in faces)
+
+
+def test_an_image_changed_in_place_is_searched_anew(mtcnn: Detector, crowd: Image) -> None:
+    image = crowd.copy()
+    assert mtcnn.detect([image])[0]
+
+    image[:] = crowd[:, ::-1]
+
+    assert mtcnn.detect([image]) == mtcnn.detect([crowd[:, ::-1]])
 
 
 def test_an_array_that_is_not_contiguous(mtcnn: Detector, crowd: Image) -> None:

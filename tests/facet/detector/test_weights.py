@@ -2,6 +2,7 @@ import io
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import lz4.frame
 import numpy as np
@@ -20,7 +21,7 @@ def test_weights_are_joblibs() -> None:
 
 
 class Attack:
-    def __reduce__(self) -> object:
+    def __reduce__(self) -> tuple[Any, ...]:
         return os.system, ("echo attacked",)
 
 
@@ -75,7 +76,7 @@ def test_truncated_files_are_refused(tmp_path: Path) -> None:
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 
-    with pytest.raises(WeightsError, match="install mtcnn==1.0.0"):
+    with pytest.raises(WeightsError, match=r"install mtcnn==1\.0\.0"):
         find_weights()
 
 
