@@ -65,6 +65,16 @@ def deploy() -> None:
         raise typer.Exit(fail(str(error))) from error
 
 
+def prefect_server() -> None:
+    """Serve Prefect's API and UI on SQLite, as `facet up` does."""
+    settings = get_settings()
+    _find_prefect(settings)
+
+    from deployments.prefect_server import serve
+
+    serve("127.0.0.1", settings.prefect_port)
+
+
 def db_upgrade() -> None:
     """Apply all migrations to the application's database."""
     from facet.database import Database

@@ -73,7 +73,9 @@ def service(home: Path, *, profile: str, worker: str, slots: int, **settings: st
         "FACET_PORT": str(port),
         "FACET_WORKER_SLOTS": str(slots),
         "FACET_CALLBACK_ALLOW": "127.0.0.1",
+        "FACET_PREFECT_PORT": str(prefect_port),
         "PREFECT_API_URL": prefect_url,
+        "PREFECT_CLIENT_MAX_RETRIES": "60",
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_WORKER_QUERY_SECONDS": "0.5",
@@ -100,7 +102,7 @@ def service(home: Path, *, profile: str, worker: str, slots: int, **settings: st
             environment["PREFECT_API_DATABASE_CONNECTION_URL"] = f"{server}/prefect".replace(
                 "postgresql+psycopg2", "postgresql+asyncpg"
             )
-        start("prefect", [*prefect, "server", "start", "--host", "127.0.0.1", "--port", str(prefect_port)])
+        start("prefect", [*facet, "prefect-server"])
         wait_for(lambda: _answers(f"{prefect_url}/health"), 120, "Prefect answers")
         for command in ("db upgrade", "deploy"):
             with running([*facet, *command.split()], home / "setup.log", env=environment, cwd=ROOT) as process:

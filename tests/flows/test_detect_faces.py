@@ -68,7 +68,7 @@ def test_a_picture_that_broke_in_the_store_fails_with_its_reason_and_its_neighbo
     stack: Stack, receiver: Receiver, photo: bytes
 ) -> None:
     """The pictures wait together while Prefect's server is away, so that one run takes them all."""
-    for process in stack.processes("prefect server") + stack.processes("prefect.server"):
+    for process in stack.processes("prefect-server"):
         process.send_signal(signal.SIGSTOP)
     try:
         ids = [
@@ -78,7 +78,7 @@ def test_a_picture_that_broke_in_the_store_fails_with_its_reason_and_its_neighbo
         broken = stack.home / "objects" / "images" / ids[1] / "original"
         broken.write_bytes(photo[:20_000])
     finally:
-        for process in stack.processes("prefect server") + stack.processes("prefect.server"):
+        for process in stack.processes("prefect-server"):
             process.send_signal(signal.SIGCONT)
     bodies = [receiver.body_of(f"batch-{n}") for n in range(4)]
     assert [body["status"] for body in bodies] == ["completed", "failed", "completed", "completed"]
@@ -107,7 +107,7 @@ def test_a_failing_receiver_is_tried_again_quickly(stack: Stack, receiver: Recei
 def test_a_photo_submitted_while_prefect_is_down_is_accepted_and_processed_later(
     stack: Stack, receiver: Receiver, photo: bytes
 ) -> None:
-    for process in stack.processes("prefect server") + stack.processes("prefect.server"):
+    for process in stack.processes("prefect-server"):
         process.kill()
     image_id = stack.submit(photo, request_id="early", callback_url=receiver.url)["id"]
     assert stack.image(image_id)["status"] == "queued"
