@@ -87,7 +87,7 @@ def test_one_image_is_taken_at_once_and_many_in_bounded_batches(
 def test_eight_dispatchers_take_each_image_once_and_keep_the_bound(
     database: Database, claims: Claims, prefect: RecordedFlowRuns, settings: Settings
 ) -> None:
-    images = add_images(database, 100)
+    images = add_images(database, 500)
     most = 0
     lock = Lock()
 
