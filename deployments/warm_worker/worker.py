@@ -16,9 +16,11 @@ import psutil
 from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse, WorkerFlowRunResponse
+from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import InfrastructureNotFound
 from prefect.runner._flow_run_executor import FlowRunExecutionResult
 from prefect.runner._process_manager import ProcessHandle
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 from pydantic import PrivateAttr
 
@@ -69,6 +71,8 @@ class WarmWorker(ProcessWorker):
         self._admitted: dict[UUID, Lane] = {}
         self._begun: set[UUID] = set()
         self._draining = self._in_outage = False
+        # The client's own retries take up to a minute, ever more slowly: the next poll comes sooner.
+        self._impatient = get_current_settings().copy_with_update({PREFECT_CLIENT_MAX_RETRIES: 0})
         self._nudges: asyncio.Task[None] | None = None
 
     @classmethod
@@ -120,12 +124,14 @@ class WarmWorker(ProcessWorker):
             if self._in_outage:
                 self._logger.info("The Prefect API answers again.")
                 self._in_outage = False
+                await self._supervision.listen_again()
             return found
 
     async def _get_scheduled_flow_runs(self) -> list[WorkerFlowRunResponse]:
         # With all other slots taken, a long queue of theirs must not hide what the control slot could run.
         self._work_queues = set() if self._free(self._detection) else {CONTROL_QUEUE}
-        return await super()._get_scheduled_flow_runs()
+        with SettingsContext(profile=get_settings_context().profile, settings=self._impatient):
+            return await super()._get_scheduled_flow_runs()
 
     async def _submit_scheduled_flow_runs(self, flow_run_response: list[WorkerFlowRunResponse]) -> list[FlowRun]:
         admitted = []

@@ -44,7 +44,8 @@ def snooze(seconds: float, out: str | None = None) -> None:
 
 @flow
 def stubborn(out: str) -> None:
-    """Hold the interpreter in native code, so that no signal's handler runs."""
+    """Hold the interpreter in native code, deaf to SIGTERM."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     Path(out).write_text(f"{os.getpid()}\n")
     ctypes.PyDLL(None).sleep(120)
 
@@ -126,6 +127,3 @@ def with_child_process(out: str) -> None:
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
     Path(out).write_text(f"{os.getpid()}\n{process.pid}\n")
     process.wait()
-
-
-SIGKILL = int(signal.SIGKILL)

@@ -1,0 +1,125 @@
+"""The worker's own life: its start and end, its children's ages, its server and its neighbours."""
+
+import os
+import signal
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from prefect.client.schemas.actions import WorkPoolUpdate
+from prefect.client.schemas.objects import StateType
+from prefect.states import Cancelling
+
+from tests.deployments.warm_worker import sample_flows as flows
+from tests.deployments.warm_worker.stage import Server, Stage, Worker, alive, wait_for
+
+pytestmark = pytest.mark.xdist_group("warm_worker")
+
+
+def snooze(stage: Stage, seconds: float) -> tuple[UUID, Path]:
+    note = stage.note()
+    return stage.run(flows.snooze, {"seconds": seconds, "out": str(note)}), note
+
+
+def begun(note: Path, times: int = 1) -> list[int]:
+    """The processes that have begun the run."""
+    return wait_for(
+        lambda: note.exists() and len(pids := [int(line) for line in note.read_text().split()]) == times and pids
+    )
+
+
+def test_sigterm_lets_runs_end_and_hands_back_those_that_take_too_long(stage: Stage) -> None:
+    stage.deploy(flows.snooze)
+    with stage.warm_worker(slots=2, FACET_WORKER_GRACE_SECONDS="8") as worker:
+        (short, short_note), (long, long_note) = snooze(stage, 5), snooze(stage, 20)
+        begun(short_note), begun(long_note)
+        worker.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: "takes no more flow runs" in worker.output)
+        late = stage.run(flows.snooze, {"seconds": 0})
+        assert worker.process.wait(timeout=30) == 0
+        assert stage.state(short).is_completed()
+        state = stage.state(long)
+        assert (state.type, state.name) == (StateType.SCHEDULED, "AwaitingRetry")
+        assert stage.state(late).is_scheduled()
+        assert not any(alive(pid) for pid in begun(short_note) + begun(long_note))
+    with stage.warm_worker():
+        begun(long_note, times=2)
+        stage.client.set_flow_run_state(long, Cancelling())
+        assert stage.end(long).is_cancelled()
+        assert stage.end(late).is_completed()
+
+
+def test_children_of_a_killed_worker_end_and_so_does_their_run(stage: Stage) -> None:
+    stage.deploy(flows.snooze)
+    with stage.warm_worker(slots=2) as worker:
+        flow_run_id, note = snooze(stage, 120)
+        begun(note)
+        children = wait_for(lambda: len(found := worker.children()) == 3 and found)
+        worker.process.kill()
+        worker.process.wait()
+        wait_for(lambda: not any(alive(pid) for pid in children), 10)
+        assert stage.end(flow_run_id).is_crashed()
+
+
+def test_children_are_replaced_after_their_runs_and_above_their_memory(stage: Stage) -> None:
+    for flow in (flows.where, flows.keep, flows.hog):
+        stage.deploy(flow)
+    with stage.warm_worker(FACET_CHILD_RUNS="3", FACET_CHILD_MEMORY_MB="600"):
+        pids = [stage.where()[0] for _ in range(4)]
+        assert len(set(pids[:3])) == 1 and pids[3] != pids[0]
+        stage.complete(flows.keep, {"megabytes": 300})
+        assert stage.where()[0] != pids[3]
+        state = stage.end(stage.run(flows.hog, {"megabytes": 700, "seconds": 60}))
+        assert state.is_crashed() and "FACET_CHILD_MEMORY_MB (600)" in (state.message or "")
+        stage.where()
+
+
+def test_the_worker_outlives_a_restart_of_the_server(stage: Stage, server: Server) -> None:
+    stage.deploy(flows.snooze)
+    with stage.warm_worker(slots=1) as worker:
+        across, note = snooze(stage, 20)
+        pids = begun(note)
+        try:
+            server.stop()
+            wait_for(lambda: "does not answer" in worker.output)
+        finally:
+            server.start()
+        assert stage.end(across).is_completed()
+        assert begun(note) == pids
+        cancelled, note = snooze(stage, 120)
+        assert begun(note) == pids
+        stage.client.set_flow_run_state(cancelled, Cancelling())
+        assert stage.end(cancelled).is_cancelled()
+        assert worker.process.poll() is None
+
+
+def test_warm_and_stock_workers_share_a_pool(stage: Stage) -> None:
+    stage.deploy(flows.snooze)
+    with stage.warm_worker() as first:
+        with stage.warm_worker() as second:
+            notes = [snooze(stage, 60)[1] for _ in range(2)]
+            homes = {_home(begun(note)[0], [first, second]) for note in notes}
+            assert homes == {first.process.pid, second.process.pid}
+        with stage.stock_worker():
+            flow_run_id, note = snooze(stage, 0)
+            assert stage.end(flow_run_id, 120).is_completed()
+            assert begun(note)[0] not in first.children()
+
+
+def _home(pid: int, workers: list[Worker]) -> int:
+    return next(worker.process.pid for worker in workers if pid in worker.children())
+
+
+def test_the_pools_defaults_reach_the_children(stage: Stage) -> None:
+    stage.deploy(flows.where)
+    with stage.warm_worker() as worker:
+        assert stage.where()[2] == ""
+        template = stage.client.read_work_pool(stage.pool).base_job_template
+        template["variables"]["properties"]["env"]["default"] = {"SAMPLE": "of the pool"}
+        stage.client.update_work_pool(stage.pool, WorkPoolUpdate(base_job_template=template))
+        old = worker.children()
+        wait_for(lambda: not old & worker.children())
+        pid, _, variable, _ = stage.where()
+        assert variable == "of the pool"
+        assert int(pid) in worker.children()
+        assert os.getpgid(int(pid)) == int(pid)
