@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 from pydantic import PrivateAttr
 
+from deployments.warm_worker.arrivals import tell_of_arrivals
 from deployments.warm_worker.attempts import STOP_SECONDS, Limits, WarmStarter
 from deployments.warm_worker.lanes import Lane
 from deployments.warm_worker.process import Launch
@@ -73,7 +75,8 @@ class WarmWorker(ProcessWorker):
         self._draining = self._in_outage = False
         # The client's own retries take up to a minute, ever more slowly: the next poll comes sooner.
         self._impatient = get_current_settings().copy_with_update({PREFECT_CLIENT_MAX_RETRIES: 0})
-        self._nudges: asyncio.Task[None] | None = None
+        self._listeners: list[asyncio.Task[None]] = []
+        self._arrivals: asyncio.Task[None] | None = None
 
     @classmethod
     def __dispatch_key__(cls) -> str:
@@ -88,12 +91,12 @@ class WarmWorker(ProcessWorker):
             raise
         for lane in self._lanes:
             lane.start(self._launch_of(lane))
-        self._nudges = asyncio.create_task(self._poll_when_nudged())
+        self._listeners.append(asyncio.create_task(self._poll_when_nudged()))
         return self
 
     async def __aexit__(self, *exc_info: Any) -> None:
-        if self._nudges:
-            self._nudges.cancel()
+        for listener in self._listeners:
+            listener.cancel()
         try:
             await super().__aexit__(*exc_info)
         finally:
@@ -162,12 +165,13 @@ class WarmWorker(ProcessWorker):
         return min(lane.slots - taken, lane.idle)
 
     async def _poll_when_nudged(self) -> None:
-        """Look for the next run at once when a child is free again."""
+        """Look at once when a run has arrived, or a child is free again. The poll is the safety net."""
         while True:
             await self._nudged.wait()
             self._nudged.clear()
             if self.is_setup and not self._in_outage:
-                await self.get_and_submit_flow_runs()
+                with suppress(httpx.HTTPError):  # the poll meets it too, and ends the worker if it has to
+                    await self.get_and_submit_flow_runs()
 
     async def _wait_out(self, error: httpx.HTTPError) -> None:
         if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500:
@@ -186,6 +190,9 @@ class WarmWorker(ProcessWorker):
             await super()._sync_and_initialize()
             await self._refresh_launch()
             await self._supervision.listen_again()
+            if self._work_pool and not self._arrivals:
+                self._arrivals = asyncio.create_task(tell_of_arrivals(self._work_pool.id, self._nudged.set))
+                self._listeners.append(self._arrivals)
         except httpx.HTTPError as error:
             if not self.is_setup:
                 raise

@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelling
 
 from tests.deployments.warm_worker import sample_flows as flows
-from tests.deployments.warm_worker.stage import Server, Stage, Worker, alive, wait_for
+from tests.deployments.warm_worker.stage import Server, Stage, alive, wait_for
 
 pytestmark = pytest.mark.xdist_group("warm_worker")
 
@@ -97,17 +97,15 @@ def test_warm_and_stock_workers_share_a_pool(stage: Stage) -> None:
     stage.deploy(flows.snooze)
     with stage.warm_worker() as first:
         with stage.warm_worker() as second:
-            notes = [snooze(stage, 60)[1] for _ in range(2)]
-            homes = {_home(begun(note)[0], [first, second]) for note in notes}
-            assert homes == {first.process.pid, second.process.pid}
+            pids = {begun(note)[0]: flow_run_id for flow_run_id, note in [snooze(stage, 120) for _ in range(2)]}
+            (in_first,), (in_second,) = (pids.keys() & worker.children() for worker in (first, second))
+            stage.client.set_flow_run_state(pids[in_second], Cancelling())
+            assert stage.end(pids[in_second]).is_cancelled()
         with stage.stock_worker():
             flow_run_id, note = snooze(stage, 0)
             assert stage.end(flow_run_id, 120).is_completed()
             assert begun(note)[0] not in first.children()
-
-
-def _home(pid: int, workers: list[Worker]) -> int:
-    return next(worker.process.pid for worker in workers if pid in worker.children())
+            assert stage.state(pids[in_first]).is_running()
 
 
 def test_the_pools_defaults_reach_the_children(stage: Stage) -> None:
