@@ -88,7 +88,7 @@ def segfault() -> None:
 
 @flow
 def hog(megabytes: int, seconds: float) -> None:
-    hoard = [bytearray(b"\1" * _MEGABYTE) for _ in range(megabytes)]
+    hoard = [bytearray(b"\1") * _MEGABYTE for _ in range(megabytes)]
     time.sleep(seconds)
     assert hoard
 
@@ -96,7 +96,7 @@ def hog(megabytes: int, seconds: float) -> None:
 @flow
 def keep(megabytes: int) -> None:
     """Leave memory behind, as a leak does."""
-    sys.modules[__name__].__dict__.setdefault("kept", []).append(bytearray(b"\1" * _MEGABYTE * megabytes))
+    sys.modules[__name__].__dict__.setdefault("kept", []).append(bytearray(b"\1") * (_MEGABYTE * megabytes))
 
 
 @task

@@ -1,12 +1,10 @@
-"""The worker's own life: its start and end, its children's ages, its server and its neighbours."""
+"""How the worker ends, and how it outlives the server and gets on with others."""
 
-import os
 import signal
 from pathlib import Path
 from uuid import UUID
 
 import pytest
-from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelling
 
@@ -61,19 +59,6 @@ def test_children_of_a_killed_worker_end_and_so_does_their_run(stage: Stage) -> 
         assert stage.end(flow_run_id).is_crashed()
 
 
-def test_children_are_replaced_after_their_runs_and_above_their_memory(stage: Stage) -> None:
-    for flow in (flows.where, flows.keep, flows.hog):
-        stage.deploy(flow)
-    with stage.warm_worker(FACET_CHILD_RUNS="3", FACET_CHILD_MEMORY_MB="600"):
-        pids = [stage.where()[0] for _ in range(4)]
-        assert len(set(pids[:3])) == 1 and pids[3] != pids[0]
-        stage.complete(flows.keep, {"megabytes": 300})
-        assert stage.where()[0] != pids[3]
-        state = stage.end(stage.run(flows.hog, {"megabytes": 700, "seconds": 60}))
-        assert state.is_crashed() and "FACET_CHILD_MEMORY_MB (600)" in (state.message or "")
-        stage.where()
-
-
 def test_the_worker_outlives_a_restart_of_the_server(stage: Stage, server: Server) -> None:
     stage.deploy(flows.snooze)
     with stage.warm_worker(slots=1) as worker:
@@ -106,18 +91,3 @@ def test_warm_and_stock_workers_share_a_pool(stage: Stage) -> None:
             assert stage.end(flow_run_id, 120).is_completed()
             assert begun(note)[0] not in first.children()
             assert stage.state(pids[in_first]).is_running()
-
-
-def test_the_pools_defaults_reach_the_children(stage: Stage) -> None:
-    stage.deploy(flows.where)
-    with stage.warm_worker() as worker:
-        assert stage.where()[2] == ""
-        template = stage.client.read_work_pool(stage.pool).base_job_template
-        template["variables"]["properties"]["env"]["default"] = {"SAMPLE": "of the pool"}
-        stage.client.update_work_pool(stage.pool, WorkPoolUpdate(base_job_template=template))
-        old = worker.children()
-        wait_for(lambda: not old & worker.children())
-        pid, _, variable, _ = stage.where()
-        assert variable == "of the pool"
-        assert int(pid) in worker.children()
-        assert os.getpgid(int(pid)) == int(pid)
