@@ -72,6 +72,7 @@ class WarmWorker(ProcessWorker):
         self._lanes = (self._detection, self._control)
         self._admitted: dict[UUID, Lane] = {}
         self._begun: set[UUID] = set()
+        self._in_fresh_processes: set[UUID] = set()
         self._draining = self._in_outage = False
         # The client's own retries take up to a minute, ever more slowly: the next poll comes sooner.
         self._impatient = get_current_settings().copy_with_update({PREFECT_CLIENT_MAX_RETRIES: 0})
@@ -107,9 +108,12 @@ class WarmWorker(ProcessWorker):
         """Take no more runs, let those in children end for so long (or until `hurry`), then hand them back."""
         self._draining = True
         until = asyncio.get_running_loop().time() + seconds
-        while self._begun and not hurry.is_set() and asyncio.get_running_loop().time() < until:
+        while self._admitted and not hurry.is_set() and asyncio.get_running_loop().time() < until:
             await asyncio.sleep(0.1)
-        await asyncio.gather(*(self._supervision.hand_back(flow_run_id) for flow_run_id in list(self._begun)))
+        for lane in self._lanes:
+            lane.close()
+        ours = self._admitted.keys() - self._in_fresh_processes
+        await asyncio.gather(*(self._supervision.hand_back(flow_run_id) for flow_run_id in ours))
 
     # ---- taking flow runs
 
@@ -241,10 +245,12 @@ class WarmWorker(ProcessWorker):
         try:
             _, command, _, stream_output = asked = configuration.asked
             if asked != await self._default() or command or not stream_output:
+                self._in_fresh_processes.add(flow_run.id)
                 return await super().run(flow_run, configuration, task_status)
             return await self._run_warm(flow_run, configuration, task_status or anyio.TASK_STATUS_IGNORED)
         finally:
             self._begun.discard(flow_run.id)
+            self._in_fresh_processes.discard(flow_run.id)
 
     async def _run_warm(
         self, flow_run: FlowRun, configuration: WarmJobConfiguration, task_status: anyio.abc.TaskStatus[int]
@@ -285,10 +291,14 @@ class WarmWorker(ProcessWorker):
             if process.ppid() != os.getpid() or any(process.pid in lane.pids for lane in self._lanes):
                 raise InfrastructureNotFound(f"Process {infrastructure_pid} runs no such flow run here.")
             process.terminate()
-            await asyncio.to_thread(psutil.wait_procs, [process], grace_seconds)
-            process.kill()
         except (ProcessLookupError, psutil.NoSuchProcess, ValueError) as error:
             raise InfrastructureNotFound(f"Process {infrastructure_pid} has ended.") from error
+        with suppress(psutil.NoSuchProcess):
+            for _ in range(grace_seconds * 10):
+                if process.status() == psutil.STATUS_ZOMBIE:  # its status is for asyncio to collect, not for psutil
+                    return
+                await asyncio.sleep(0.1)
+            process.kill()
 
 
 def _preloadable(deployment: DeploymentResponse) -> str | None:

@@ -2,12 +2,18 @@
 
 import asyncio
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from prefect.client.schemas.actions import WorkPoolUpdate
+from prefect.exceptions import InfrastructureNotFound
 
 from deployments.warm_worker.process import ChildProcess, Launch
+from deployments.warm_worker.worker import WarmJobConfiguration, WarmWorker
+from facet.settings import Settings
 from tests.deployments.warm_worker import sample_flows as flows
 from tests.deployments.warm_worker.stage import Server, Stage, wait_for
 
@@ -58,3 +64,18 @@ def test_a_child_gets_its_services_ready(tmp_path: Path, server: Server, monkeyp
             await child.stop(1)
 
     assert asyncio.run(start()) == 0
+
+
+def test_only_what_a_worker_has_started_is_its_to_kill() -> None:
+    async def kill() -> None:
+        worker = WarmWorker("pool", 1, Settings())
+        configuration = WarmJobConfiguration()
+        configuration._related_objects = {}
+        process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        await worker.kill_infrastructure(str(process.pid), configuration, grace_seconds=5)
+        assert process.wait(timeout=5) == -signal.SIGTERM
+        for other in (str(os.getppid()), str(process.pid), "not-a-process"):
+            with pytest.raises(InfrastructureNotFound):
+                await worker.kill_infrastructure(other, configuration)
+
+    asyncio.run(kill())
