@@ -51,7 +51,8 @@ def stubborn(out: str) -> None:
 
 
 @flow(timeout_seconds=1)
-def overtime() -> None:
+def overtime(out: str) -> None:
+    Path(out).write_text(f"{os.getpid()}\n")
     while True:
         time.sleep(0.05)
 
