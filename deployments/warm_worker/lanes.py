@@ -19,6 +19,7 @@ class Lane:
     def __init__(self, name: str, slots: int, on_idle: Callable[[], None]) -> None:
         self.name, self.slots = name, slots
         self._launch = Launch()
+        self._closed = False
         self._on_idle = on_idle
         self._idle: deque[ChildProcess] = deque()
         self._children: set[ChildProcess] = set()
@@ -44,10 +45,14 @@ class Lane:
         while self._idle:
             self._idle.popleft().retire()
 
+    def close(self) -> None:
+        """Let no more children be taken; who waits for one waits in vain."""
+        self._closed = True
+
     async def take(self) -> ChildProcess:
         """An idle child; waits for one that is starting."""
         while True:
-            while self._idle:
+            while self._idle and not self._closed:
                 child = self._idle.popleft()
                 if child.usable:
                     return child

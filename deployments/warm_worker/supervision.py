@@ -152,7 +152,7 @@ class Supervision(FlowRunExecutorContext):
         if attempt := self.attempt(flow_run_id):
             log.warning("Flow run %s was ended by someone else; its process is stopped.", flow_run_id)
             with suppress(ProcessLookupError):
-                await attempt.stop()
+                await attempt.stop(force=True)  # its engine would put a crash over the state that it was given
 
 
 class _Cancellations(CancellationManager):

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,12 +17,15 @@ import psutil
 from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse, WorkerFlowRunResponse
+from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import InfrastructureNotFound
 from prefect.runner._flow_run_executor import FlowRunExecutionResult
 from prefect.runner._process_manager import ProcessHandle
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 from pydantic import PrivateAttr
 
+from deployments.warm_worker.arrivals import tell_of_arrivals
 from deployments.warm_worker.attempts import STOP_SECONDS, Limits, WarmStarter
 from deployments.warm_worker.lanes import Lane
 from deployments.warm_worker.process import Launch
@@ -68,8 +72,12 @@ class WarmWorker(ProcessWorker):
         self._lanes = (self._detection, self._control)
         self._admitted: dict[UUID, Lane] = {}
         self._begun: set[UUID] = set()
+        self._in_fresh_processes: set[UUID] = set()
         self._draining = self._in_outage = False
-        self._nudges: asyncio.Task[None] | None = None
+        # The client's own retries take up to a minute, ever more slowly: the next poll comes sooner.
+        self._impatient = get_current_settings().copy_with_update({PREFECT_CLIENT_MAX_RETRIES: 0})
+        self._listeners: list[asyncio.Task[None]] = []
+        self._arrivals: asyncio.Task[None] | None = None
 
     @classmethod
     def __dispatch_key__(cls) -> str:
@@ -84,12 +92,12 @@ class WarmWorker(ProcessWorker):
             raise
         for lane in self._lanes:
             lane.start(self._launch_of(lane))
-        self._nudges = asyncio.create_task(self._poll_when_nudged())
+        self._listeners.append(asyncio.create_task(self._poll_when_nudged()))
         return self
 
     async def __aexit__(self, *exc_info: Any) -> None:
-        if self._nudges:
-            self._nudges.cancel()
+        for listener in self._listeners:
+            listener.cancel()
         try:
             await super().__aexit__(*exc_info)
         finally:
@@ -100,9 +108,12 @@ class WarmWorker(ProcessWorker):
         """Take no more runs, let those in children end for so long (or until `hurry`), then hand them back."""
         self._draining = True
         until = asyncio.get_running_loop().time() + seconds
-        while self._begun and not hurry.is_set() and asyncio.get_running_loop().time() < until:
+        while self._admitted and not hurry.is_set() and asyncio.get_running_loop().time() < until:
             await asyncio.sleep(0.1)
-        await asyncio.gather(*(self._supervision.hand_back(flow_run_id) for flow_run_id in list(self._begun)))
+        for lane in self._lanes:
+            lane.close()
+        ours = self._admitted.keys() - self._in_fresh_processes
+        await asyncio.gather(*(self._supervision.hand_back(flow_run_id) for flow_run_id in ours))
 
     # ---- taking flow runs
 
@@ -120,12 +131,14 @@ class WarmWorker(ProcessWorker):
             if self._in_outage:
                 self._logger.info("The Prefect API answers again.")
                 self._in_outage = False
+                await self._supervision.listen_again()
             return found
 
     async def _get_scheduled_flow_runs(self) -> list[WorkerFlowRunResponse]:
         # With all other slots taken, a long queue of theirs must not hide what the control slot could run.
         self._work_queues = set() if self._free(self._detection) else {CONTROL_QUEUE}
-        return await super()._get_scheduled_flow_runs()
+        with SettingsContext(profile=get_settings_context().profile, settings=self._impatient):
+            return await super()._get_scheduled_flow_runs()
 
     async def _submit_scheduled_flow_runs(self, flow_run_response: list[WorkerFlowRunResponse]) -> list[FlowRun]:
         admitted = []
@@ -156,12 +169,13 @@ class WarmWorker(ProcessWorker):
         return min(lane.slots - taken, lane.idle)
 
     async def _poll_when_nudged(self) -> None:
-        """Look for the next run at once when a child is free again."""
+        """Look at once when a run has arrived, or a child is free again. The poll is the safety net."""
         while True:
             await self._nudged.wait()
             self._nudged.clear()
             if self.is_setup and not self._in_outage:
-                await self.get_and_submit_flow_runs()
+                with suppress(httpx.HTTPError):  # the poll meets it too, and ends the worker if it has to
+                    await self.get_and_submit_flow_runs()
 
     async def _wait_out(self, error: httpx.HTTPError) -> None:
         if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500:
@@ -180,6 +194,9 @@ class WarmWorker(ProcessWorker):
             await super()._sync_and_initialize()
             await self._refresh_launch()
             await self._supervision.listen_again()
+            if self._work_pool and not self._arrivals:
+                self._arrivals = asyncio.create_task(tell_of_arrivals(self._work_pool.id, self._nudged.set))
+                self._listeners.append(self._arrivals)
         except httpx.HTTPError as error:
             if not self.is_setup:
                 raise
@@ -228,10 +245,12 @@ class WarmWorker(ProcessWorker):
         try:
             _, command, _, stream_output = asked = configuration.asked
             if asked != await self._default() or command or not stream_output:
+                self._in_fresh_processes.add(flow_run.id)
                 return await super().run(flow_run, configuration, task_status)
             return await self._run_warm(flow_run, configuration, task_status or anyio.TASK_STATUS_IGNORED)
         finally:
             self._begun.discard(flow_run.id)
+            self._in_fresh_processes.discard(flow_run.id)
 
     async def _run_warm(
         self, flow_run: FlowRun, configuration: WarmJobConfiguration, task_status: anyio.abc.TaskStatus[int]
@@ -272,10 +291,14 @@ class WarmWorker(ProcessWorker):
             if process.ppid() != os.getpid() or any(process.pid in lane.pids for lane in self._lanes):
                 raise InfrastructureNotFound(f"Process {infrastructure_pid} runs no such flow run here.")
             process.terminate()
-            await asyncio.to_thread(psutil.wait_procs, [process], grace_seconds)
-            process.kill()
         except (ProcessLookupError, psutil.NoSuchProcess, ValueError) as error:
             raise InfrastructureNotFound(f"Process {infrastructure_pid} has ended.") from error
+        with suppress(psutil.NoSuchProcess):
+            for _ in range(grace_seconds * 10):
+                if process.status() == psutil.STATUS_ZOMBIE:  # its status is for asyncio to collect, not for psutil
+                    return
+                await asyncio.sleep(0.1)
+            process.kill()
 
 
 def _preloadable(deployment: DeploymentResponse) -> str | None:

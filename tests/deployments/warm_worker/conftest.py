@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deployments.warm_worker.stage import Server, Stage, Worker, deploy_all
+from tests.deployments.warm_worker.stage import Server, Stage, Worker, deploy_all, wait_for
 
 
 @pytest.fixture(scope="session")
@@ -35,4 +35,5 @@ def shared(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Stage:
 def worker(shared: Stage) -> Iterator[Worker]:
     """A warm worker with two slots for the stage that is `shared`."""
     with shared.warm_worker(slots=2, HOOK_NOTE=str(shared.folder / "hook")) as worker:
+        wait_for(lambda: len(worker.children()) == 3)
         yield worker

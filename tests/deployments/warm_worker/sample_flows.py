@@ -44,13 +44,15 @@ def snooze(seconds: float, out: str | None = None) -> None:
 
 @flow
 def stubborn(out: str) -> None:
-    """Hold the interpreter in native code, so that no signal's handler runs."""
+    """Hold the interpreter in native code, deaf to SIGTERM."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     Path(out).write_text(f"{os.getpid()}\n")
     ctypes.PyDLL(None).sleep(120)
 
 
 @flow(timeout_seconds=1)
-def overtime() -> None:
+def overtime(out: str) -> None:
+    Path(out).write_text(f"{os.getpid()}\n")
     while True:
         time.sleep(0.05)
 
@@ -87,7 +89,7 @@ def segfault() -> None:
 
 @flow
 def hog(megabytes: int, seconds: float) -> None:
-    hoard = [bytearray(b"\1" * _MEGABYTE) for _ in range(megabytes)]
+    hoard = [bytearray(b"\1") * _MEGABYTE for _ in range(megabytes)]
     time.sleep(seconds)
     assert hoard
 
@@ -95,7 +97,7 @@ def hog(megabytes: int, seconds: float) -> None:
 @flow
 def keep(megabytes: int) -> None:
     """Leave memory behind, as a leak does."""
-    sys.modules[__name__].__dict__.setdefault("kept", []).append(bytearray(b"\1" * _MEGABYTE * megabytes))
+    sys.modules[__name__].__dict__.setdefault("kept", []).append(bytearray(b"\1") * (_MEGABYTE * megabytes))
 
 
 @task
@@ -126,6 +128,3 @@ def with_child_process(out: str) -> None:
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
     Path(out).write_text(f"{os.getpid()}\n{process.pid}\n")
     process.wait()
-
-
-SIGKILL = int(signal.SIGKILL)
