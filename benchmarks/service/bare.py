@@ -23,7 +23,7 @@ def ceiling(paths: Sequence[Path], processes: int) -> float:
     for child in children:
         child.start()
     for _ in children:
-        ready.acquire()
+        assert ready.acquire(timeout=120), "a process of the bare loop is not ready"
     begun = time.monotonic()
     go.set()
     for child in children:
