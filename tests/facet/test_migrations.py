@@ -38,9 +38,9 @@ def test_deliveries_of_the_first_tables_are_kept_with_their_attempts(database_ur
             connection.execute(
                 text(
                     "INSERT INTO images (id, request_id, status, lane, created_at, available_at, media_type,"
-                    " size_bytes, sha256, width, height, min_confidence, min_face_size, annotate, claim_epoch, attempts, alone,"
-                    " timings) VALUES (:id, 'r', 'completed', 'interactive', CURRENT_TIMESTAMP, CURRENT_TIMESTAMP,"
-                    " 'image/png', 1, '', 1, 1, 0.9, 20, true, 2, 0, false, '{}')"
+                    " size_bytes, sha256, width, height, min_confidence, min_face_size, annotate, claim_epoch,"
+                    " attempts, alone, timings) VALUES (:id, 'r', 'completed', 'interactive', CURRENT_TIMESTAMP,"
+                    " CURRENT_TIMESTAMP, 'image/png', 1, '', 1, 1, 0.9, 20, true, 2, 0, false, '{}')"
                 ),
                 {"id": write(image_id)},
             )
