@@ -7,14 +7,12 @@ its attempt and nothing more. Nothing is sent inside a transaction.
 
 import json
 import logging
-import random
 import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from threading import Lock
 from uuid import UUID
 
@@ -27,23 +25,17 @@ from facet.database import Database, utcnow
 from facet.egress import Answer, Egress, NotAnswered
 from facet.jobs import FoundFace
 from facet.models import Delivery, DeliveryAttempt, DeliveryState, Image
+from facet.retries import SCHEDULE, asked_wait, spread, wait_after
 from facet.settings import Settings
 from facet.signing import Signer
 
 log = logging.getLogger(__name__)
-
-SCHEDULE = [timedelta(seconds=5), timedelta(minutes=5), timedelta(minutes=30)] + [
-    timedelta(hours=hours) for hours in (2, 5, 10, 14, 20, 24)
-]
-"""The waits after each failure of a round, as Standard Webhooks suggests; when they are used up, it is given up."""
 
 RUN_GRACE = timedelta(seconds=30)
 """For so long a new delivery, or one between quick retries, is left to the run that made it."""
 
 SUPERSEDED = "A newer result of the image takes its place."
 
-_JITTER = 0.2
-_LONGEST_WAIT = timedelta(days=1)
 _QUICK_SECONDS = 2.0
 _ANSWER_KEPT = 2048
 _SENDERS = 8
@@ -266,7 +258,7 @@ class Deliveries:
             delivery.failures += 1
             delivery.last_attempt += 1
             delivery.lease_until = now + self._lease
-            delivery.due_at = now + max(self._lease, _wait(delivery.failures) or timedelta())
+            delivery.due_at = now + max(self._lease, wait_after(delivery.failures) or timedelta())
             session.execute(
                 update(DeliveryAttempt)
                 .where(
@@ -325,7 +317,7 @@ class Deliveries:
 
     @staticmethod
     def _reschedule(delivery: Delivery, answer: Answer | None, trouble: str, now: datetime, *, quick: bool) -> Outcome:
-        asked = _retry_after(answer, now) if answer else timedelta()
+        asked = asked_wait(answer.headers, now) if answer else timedelta()
         if answer and answer.status_code == 410:
             _end(delivery, DeliveryState.FAILED, "The receiver answered 410 Gone: it wants no more of it.", now)
             return Outcome(trouble, given_up=True)
@@ -334,31 +326,13 @@ class Deliveries:
             delivery.due_at = now + RUN_GRACE
             return Outcome(trouble, soon=True)
         delivery.failures = max(delivery.failures, 1)  # 0 when a redelivery was asked for meanwhile
-        wait = _wait(delivery.failures)
+        wait = wait_after(delivery.failures)
         if wait is None:
             _end(delivery, DeliveryState.FAILED, f"Given up after the last retry. {trouble}", now)
             return Outcome(trouble, given_up=True)
-        delivery.due_at = now + max(wait, asked) * random.uniform(1, 1 + _JITTER)
+        delivery.due_at = now + spread(max(wait, asked))
         return Outcome(trouble)
 
 
 def _end(delivery: Delivery, state: DeliveryState, reason: str | None, now: datetime) -> None:
     delivery.state, delivery.reason, delivery.finished_at = state, reason, now
-
-
-def _wait(failures: int) -> timedelta | None:
-    return SCHEDULE[failures - 1] if failures <= len(SCHEDULE) else None
-
-
-def _retry_after(answer: Answer, now: datetime) -> timedelta:
-    """What the receiver asks for, in seconds or as a date: a day at most, and nothing where it makes no sense."""
-    value = answer.headers.get("retry-after", "").strip()
-    try:
-        wait = timedelta(seconds=int(value)) if value.isdecimal() else _aware(parsedate_to_datetime(value)) - now
-    except (ValueError, OverflowError):
-        return timedelta()
-    return min(max(wait, timedelta()), _LONGEST_WAIT)
-
-
-def _aware(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -18,7 +18,8 @@ from facet.claims import Claims
 from facet.database import Database
 from facet.jobs import Failure
 from facet.models import Delivery, DeliveryState, Image
-from facet.webhooks import SCHEDULE, Deliveries
+from facet.retries import SCHEDULE
+from facet.webhooks import Deliveries
 from tests.support.deliveries import make_due, new_deliveries, owe, seconds_to_next, stored
 from tests.support.images import add_images
 from tests.support.processes import free_port, wait_for
