@@ -6,7 +6,7 @@ IMAGE ?= examples/eileen-collins.jpg
 OUT ?= ./demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint format lock clean
+.PHONY: help demo run test lint format lock clean bench-service bench-detector
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,12 @@ run: $(VENV)/runtime ## The embedded stack in the foreground; Ctrl-C ends it
 
 test: $(VENV)/dev ## All tests
 	$(BIN)/pytest
+
+bench-detector: $(VENV)/dev ## The detector beside the reference engine: parity, accuracy, speed
+	$(BIN)/python -m benchmarks.bench_detector
+
+bench-service: $(VENV)/dev ## The service beside the bare detector and a stock worker
+	$(BIN)/python -m benchmarks.bench_service
 
 lint: $(VENV)/dev ## Style, types, and the direction of imports
 	$(BIN)/ruff format --check .

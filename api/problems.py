@@ -13,13 +13,14 @@ from starlette.exceptions import HTTPException
 
 from facet.addresses import UrlRefused
 from facet.cursors import BadCursor
-from facet.errors import ImageError, Unavailable
+from facet.errors import ImageError, Overloaded, Unavailable
 from facet.images import FORMATS
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER = "5"
+_RETRY_LATER = "30"
 
 
 class FieldError(BaseModel):
@@ -105,6 +106,11 @@ def install(app: FastAPI) -> None:
         fix = "Send the next_cursor of the page before, unchanged."
         message = "The cursor is of no page of this list."
         return _answer(422, "invalid", f"{message} {fix}", [FieldError(field="cursor", message=message, fix=fix)])
+
+    @app.exception_handler(Overloaded)
+    async def on_overloaded(request: Request, error: Overloaded) -> JSONResponse:
+        log.warning("%s %s: %s", request.method, request.url.path, error)
+        return _answer(503, "overloaded", f"{error} Try again later.", headers={"Retry-After": _RETRY_LATER})
 
     @app.exception_handler(Unavailable)
     async def on_unavailable(request: Request, error: Unavailable) -> JSONResponse:

@@ -29,10 +29,12 @@ def worker(
     pool: Annotated[str | None, typer.Option(help="Work pool to serve. Default: FACET_WORK_POOL.")] = None,
     slots: Annotated[int | None, typer.Option(min=1, help="Runs at a time. Default: FACET_WORKER_SLOTS.")] = None,
     wait: Annotated[float, typer.Option(help="Seconds to wait for Prefect and the deployment.")] = 120,
+    stock: Annotated[bool, typer.Option("--stock", help="Prefect's own worker: a new process for each run.")] = False,
 ) -> None:
-    """Run flow runs of the work pool."""
+    """Run flow runs of the work pool, in processes that are kept warm."""
     settings = get_settings()
     _find_prefect(settings)
+    os.environ.setdefault("PREFECT_WORKER_QUERY_SECONDS", "0.5")
 
     from deployments.deploy import DeployFailed, await_deployment
 
@@ -41,8 +43,12 @@ def worker(
     except DeployFailed as error:
         raise typer.Exit(fail(str(error))) from error
     name, limit = pool or settings.work_pool, slots or settings.worker_slots
-    arguments = ["worker", "start", "--pool", name, "--type", "process", "--limit", str(limit)]
-    os.execv(sys.executable, [sys.executable, "-m", "prefect", *arguments])
+    if stock:
+        arguments = ["worker", "start", "--pool", name, "--type", "process", "--limit", str(limit)]
+        os.execv(sys.executable, [sys.executable, "-m", "prefect", *arguments])
+    from deployments.warm_worker.serve import serve
+
+    serve(name, limit, settings)
 
 
 def deploy() -> None:
@@ -57,6 +63,16 @@ def deploy() -> None:
         make(settings)
     except DeployFailed as error:
         raise typer.Exit(fail(str(error))) from error
+
+
+def prefect_server() -> None:
+    """Serve Prefect's API and UI on SQLite, as `facet up` does."""
+    settings = get_settings()
+    _find_prefect(settings)
+
+    from deployments.prefect_server import serve
+
+    serve("127.0.0.1", settings.prefect_port)
 
 
 def db_upgrade() -> None:

@@ -38,7 +38,6 @@ autorestart=true
 startsecs=3
 startretries=5
 stopwaitsecs=20
-stopasgroup={whole_group}
 killasgroup=true
 """
 
@@ -203,6 +202,7 @@ def _environment(settings: Settings, home: Path) -> dict[str, str]:
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_API_URL": f"{prefect_url(settings)}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_CLIENT_MAX_RETRIES": "60",  # quick ones: see deployments/prefect_server.py
         "DO_NOT_TRACK": "1",
         "PREFECT_WORKER_QUERY_SECONDS": "0.5",
     }
@@ -217,17 +217,13 @@ def _is_loopback(host: str) -> bool:
 
 def _configure(settings: Settings, home: Path) -> Path:
     facet = f"{sys.executable} -m cli.main"
-    server = f"{sys.executable} -m prefect server start --host 127.0.0.1 --port {settings.prefect_port}"
-    programs = {"prefect": server, "api": f"{facet} api", "worker": f"{facet} worker"}
+    programs = {"prefect": f"{facet} prefect-server", "api": f"{facet} api", "worker": f"{facet} worker"}
     config = (
         f"[supervisord]\nlogfile={home}/logs/supervisor.log\npidfile={home}/supervisor.pid\n"
         f"childlogdir={home}/logs\nuser={psutil.Process().username()}\n"
     )
     for name, command in programs.items():
-        # The worker ends its own runs in order; Prefect's server command leaves its child to us.
-        config += _PROGRAM.format(
-            name=name, command=command, logs=home / "logs", whole_group=str(name == "prefect").lower()
-        )
+        config += _PROGRAM.format(name=name, command=command, logs=home / "logs")
     path = home / "supervisor.conf"
     path.write_text(config.replace("%", "%%"))
     return path

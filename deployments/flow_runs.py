@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from uuid import UUID
 
 import httpx
@@ -14,9 +15,10 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Crashed
 
 from deployments.names import DETECT_DEPLOYMENT
-from facet.dispatch import Created, Fate
+from facet.dispatch import Created, Dispatcher, Fate
 from facet.errors import Unavailable
 from facet.models import Lane
+from facet.services import Services
 from facet.settings import Settings
 
 _FATES = {
@@ -102,3 +104,9 @@ def ui_url(flow_run_id: UUID, settings: Settings) -> str:
     """Where people see the flow run in the Prefect UI."""
     base = settings.prefect_ui_url or (PREFECT_API_URL.value() or "").removesuffix("/api")
     return f"{base.rstrip('/')}/runs/flow-run/{flow_run_id}"
+
+
+@cache
+def get_dispatcher(services: Services) -> Dispatcher:
+    """The dispatcher of this process, on Prefect."""
+    return Dispatcher(services.database, services.claims, PrefectFlowRuns(), services.settings)

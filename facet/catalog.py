@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from facet.cursors import Cursor
 from facet.database import Database
-from facet.errors import ObjectNotFound
+from facet.errors import ObjectNotFound, Overloaded
 from facet.images import decode, read_header
 from facet.models import Delivery, Image, ImageStatus, Run, RunState
 from facet.settings import Settings
@@ -47,6 +48,17 @@ class Catalog:
         self._database = database
         self._store = store
         self._settings = settings
+
+    def check_room(self) -> None:
+        """Raises Overloaded while no more submissions should be taken."""
+        waiting = select(Image.id).where(Image.status == ImageStatus.QUEUED).limit(self._settings.max_queue)
+        with self._database.read() as session:
+            if (session.scalar(select(func.count()).select_from(waiting.subquery())) or 0) >= self._settings.max_queue:
+                raise Overloaded("The queue is full.")
+        if self._settings.store == "folder":
+            home = self._settings.home
+            if home.exists() and shutil.disk_usage(home).free < self._settings.min_free_bytes:
+                raise Overloaded("The disk is full.")
 
     def accept(self, submission: Submission, also: Callable[[Session, Image], None] | None = None) -> Image:
         """Store the object, then commit the row: from then on the image is never lost.

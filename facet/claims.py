@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from facet.database import Database
 from facet.errors import Unavailable
 from facet.jobs import Failure, ImageJob
-from facet.models import Face, Image, ImageStatus, Run, RunState
+from facet.models import Face, Image, ImageStatus, Lane, Run, RunState
 from facet.settings import Settings
 from facet.webhooks import callback_body, owe
 
@@ -185,6 +185,24 @@ class Claims:
         with self._database.write() as session:
             image = self._owned(session, job)
             return self.charge(session, image, setback)
+
+    def must_yield(self, run_id: UUID) -> bool:
+        """Whether this is a bulk run, and interactive work waits for a slot."""
+        waits = (
+            select(Image.id)
+            .where(Image.status == ImageStatus.QUEUED, Image.run_id.is_(None), Image.lane == Lane.INTERACTIVE)
+            .limit(1)
+        )
+        with self._database.read() as session:
+            bulk = session.scalar(select(Run.id).where(Run.id == run_id, Run.lane == Lane.BULK))
+            return bulk is not None and session.scalar(waits) is not None
+
+    def release(self, job: ImageJob) -> None:
+        """Put the image back in the queue, uncharged. Raises LostClaim."""
+        with self._database.write() as session:
+            image = self._owned(session, job)
+            image.status, image.run_id = ImageStatus.QUEUED, None
+            image.claim_epoch += 1
 
     def charge(self, session: Session, image: Image, setback: Failure, *, alone: bool = False) -> bool:
         """Charge the image an attempt: back to the queue, or failed when that was its last."""

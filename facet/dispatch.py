@@ -16,6 +16,7 @@ from threading import Event, Thread
 from typing import Protocol
 from uuid import UUID, uuid4
 
+from prometheus_client import Histogram
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -34,6 +35,9 @@ _RELEASE_DELAY = timedelta(seconds=5)
 _WATCH_SECONDS = 3.0
 
 
+_BATCH_SIZES = Histogram(
+    "facet_batch_images", "Images of the batches that this process made.", ["lane"], buckets=(1, 2, 4, 8, 16, 32, 64)
+)
 _WAITING = select(Image).where(
     Image.status == ImageStatus.QUEUED,
     Image.run_id.is_(None),
@@ -150,18 +154,33 @@ class Dispatcher:
             in_flight = session.scalar(select(func.count()).select_from(Run).where(Run.state.in_(_IN_FLIGHT)))
             if (in_flight or 0) >= self._settings.max_runs:
                 return None
-            waiting = _WAITING.order_by(Image.lane.desc(), Image.created_at, Image.id)
-            images = list(session.scalars(waiting.limit(self._settings.max_batch).with_for_update(skip_locked=True)))
+            lane = self._next_lane(session)
+            images = session.scalars(
+                _WAITING.where(Image.lane == lane)
+                .order_by(Image.created_at, Image.id)
+                .limit(self._settings.max_batch)
+                .with_for_update(skip_locked=True)
+            ).all()
             if not images:
                 return None
-            first = images[0]
-            batch = [first] if first.alone else [i for i in images if i.lane is first.lane and not i.alone]
-            run = Run(id=uuid4(), lane=first.lane, size=len(batch), created_at=self._database.now(session))
+            batch = images[:1] if images[0].alone else [image for image in images if not image.alone]
+            run = Run(id=uuid4(), lane=lane, size=len(batch), created_at=self._database.now(session))
             session.add(run)
             session.flush()
             for image in batch:
                 image.run_id = run.id
-            return run.id
+        _BATCH_SIZES.labels(run.lane).observe(run.size)
+        return run.id
+
+    def _next_lane(self, session: Session) -> Lane:
+        """Interactive work goes first, but of `bulk_every` runs in a row one is bulk's if any waits."""
+        waits = {lane for lane in Lane if session.scalar(_WAITING.where(Image.lane == lane).limit(1))}
+        if waits != set(Lane):
+            return waits.pop() if waits else Lane.INTERACTIVE
+        latest = session.scalars(
+            select(Run.lane).order_by(Run.created_at.desc(), Run.id).limit(self._settings.bulk_every - 1)
+        ).all()
+        return Lane.INTERACTIVE if Lane.BULK in latest or len(latest) < self._settings.bulk_every - 1 else Lane.BULK
 
     def create_missing(self) -> None:
         """Create the flow runs of batches whose dispatcher died, or found Prefect down, before it could."""

@@ -5,6 +5,10 @@ class Unavailable(Exception):
     """A database or object store that does not answer now, and may answer later."""
 
 
+class Overloaded(Unavailable):
+    """No more submissions are taken for now: the queue is too long, or the disk too full."""
+
+
 class ObjectNotFound(Exception):
     """The object store holds nothing under this key."""
 

@@ -47,14 +47,19 @@ class ImageJob(BaseModel):
     lost: bool = False
     """Another claim, or a deletion, has taken the image over: this run has no more say."""
 
+    yielded: bool = False
+    """A bulk run leaves the image to a later run, since interactive work waits."""
+
     @property
     def live(self) -> bool:
-        return not (self.failure or self.setback or self.lost)
+        return not (self.failure or self.setback or self.lost or self.yielded)
 
     @property
     def outcome(self) -> str:
         if self.lost:
             return "left to another run"
+        if self.yielded:
+            return "left to a later run"
         if trouble := self.failure or self.setback:
             return f"{'failed' if self.failure else 'to be tried again'}: {trouble.reason}"
         return f"{len(self.faces)} {'face' if len(self.faces) == 1 else 'faces'}"

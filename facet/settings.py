@@ -55,6 +55,15 @@ class Settings(BaseSettings):
 
     max_runs: int = Field(2, ge=1, description="Detection flow runs in flight at most, over all workers.")
     max_batch: int = Field(16, ge=1, le=64, description="Images that one flow run takes at most.")
+    bulk_every: int = Field(
+        4, ge=2, description="Where bulk and interactive work both wait, bulk work gets one flow run in so many."
+    )
+    max_queue: int = Field(
+        10_000, ge=1, description="Submissions are refused (503) while so many images wait in the queue."
+    )
+    min_free_bytes: int = Field(
+        500_000_000, ge=0, description="Submissions are refused (503) while the folder store's disk has less free."
+    )
     max_attempts: int = Field(3, ge=1, description="Times that an image may take its run down before it is failed.")
     lease_seconds: int = Field(
         30, ge=3, description="A run that has not renewed its lease for so long is taken for dead."
@@ -83,6 +92,19 @@ class Settings(BaseSettings):
         description="Largest image taken, in pixels, read from its header before it is decoded.",
     )
     callback_timeout: float = Field(10.0, gt=0, description="Seconds that a callback's receiver has to answer.")
+
+    worker_grace_seconds: float = Field(
+        10.0,
+        ge=0,
+        description="A worker that is asked to end lets its flow runs go on for so long, then hands them back.",
+    )
+    child_runs: int = Field(500, ge=1, description="Flow runs after which a worker's child process is replaced.")
+    child_memory_mb: int = Field(
+        4096,
+        ge=256,
+        description="A child process that holds more memory is killed, and its flow run is reported crashed; "
+        "one that holds more than half of it is replaced between two runs.",
+    )
 
     callback_allow: str = Field(
         "",

@@ -31,6 +31,9 @@ def detect(jobs: list[ImageJob], pictures: Pictures, services: Services, run_id:
 
     done: list[ImageJob] = []
     for chunk in _chunks(jobs):
+        if done and services.claims.must_yield(run_id):
+            done += [job.with_changes(yielded=True) for job in jobs[len(done) :]]
+            break
         services.claims.take_in_hand(run_id, chunk)
         decoded = each_image("decode", chunk, decode)
         live = [job for job in decoded if job.live]

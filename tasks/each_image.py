@@ -1,7 +1,8 @@
 """How a task handles the images of a batch: one image's trouble is never its neighbours'."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from prefect.client.schemas.objects import State, TaskRun
@@ -14,6 +15,7 @@ from facet.errors import ImageError, ObjectNotFound, Unavailable
 from facet.jobs import Failure, ImageJob
 
 RETRIES = 3
+IO_THREADS = 4
 
 
 def is_transient(task: "Task[..., Any]", run: TaskRun, state: State[Any]) -> bool:
@@ -29,28 +31,41 @@ TRANSIENT_RETRIES: dict[str, Any] = {
 }
 
 
-def each_image(step: str, jobs: Sequence[ImageJob], work: Callable[[ImageJob], ImageJob]) -> list[ImageJob]:
+def each_image(
+    step: str, jobs: Sequence[ImageJob], work: Callable[[ImageJob], ImageJob], *, threads: int = 1
+) -> list[ImageJob]:
     """Do `work` for every live job. What cannot be done is noted in the job; what is transient raises Unavailable.
 
     Prefect then tries the task again, and all of it is safe to repeat; the last try sets the image back instead.
+    `threads` lets work that waits for others (store, database) overlap.
     """
-    done, trouble = [], None
+
+    def attempt(job: ImageJob) -> tuple[ImageJob | Exception, float]:
+        begun = time.perf_counter()
+        try:
+            return work(job), seconds_since(begun)
+        except Exception as error:
+            return error, seconds_since(begun)
+
+    live = [job for job in jobs if job.live]
+    if threads > 1 and len(live) > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            attempts: Iterator[tuple[ImageJob | Exception, float]] = iter(list(pool.map(attempt, live)))
+    else:
+        attempts = map(attempt, live)
+    done: list[ImageJob] = []
     for job in jobs:
         if not job.live:
             done.append(job)
             continue
-        begun = time.perf_counter()
-        try:
-            result = work(job)
-        except Unavailable as error:
+        result, seconds = next(attempts)
+        if isinstance(result, Unavailable):
             if task_run.run_count <= RETRIES:
-                trouble = error
-            result = job.with_changes(setback=Failure(code="unavailable", reason=str(error)))
-        except Exception as error:
-            result = note(job, error)
-        done.append(result.with_changes(timings=result.timings | {step: seconds_since(begun)}))
-    if trouble:
-        raise trouble
+                raise result
+            result = job.with_changes(setback=Failure(code="unavailable", reason=str(result)))
+        elif isinstance(result, Exception):
+            result = note(job, result)
+        done.append(result.with_changes(timings=result.timings | {step: seconds}))
     return done
 
 

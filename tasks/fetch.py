@@ -5,7 +5,7 @@ from prefect.cache_policies import NO_CACHE
 
 from facet.jobs import ImageJob
 from facet.pictures import Pictures
-from tasks.each_image import TRANSIENT_RETRIES, each_image
+from tasks.each_image import IO_THREADS, TRANSIENT_RETRIES, each_image
 
 
 @task(name="fetch", task_run_name="fetch", cache_policy=NO_CACHE, **TRANSIENT_RETRIES)
@@ -16,4 +16,4 @@ def fetch(jobs: list[ImageJob], pictures: Pictures) -> list[ImageJob]:
         pictures.original(job)
         return job
 
-    return each_image("fetch", jobs, work)
+    return each_image("fetch", jobs, work, threads=IO_THREADS)

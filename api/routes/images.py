@@ -137,6 +137,7 @@ def accept(
 ) -> Image:
     """Store a submission and wake the dispatcher; `also` is done in the transaction that stores it."""
     settings = state.services.settings
+    state.services.catalog.check_room()
     if callback_url is not None:
         state.services.addresses.check(callback_url)
     stored = state.services.catalog.accept(

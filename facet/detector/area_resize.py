@@ -6,6 +6,8 @@ for each level, one multiplication at a time. Here sums down the columns are mad
 are then differences of two of them, and only these few rows are left to `cv2.resize`.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -14,24 +16,34 @@ Float32 = NDArray[np.float32]
 
 _BLOCK = 1 << 17  # floats handled at a time, so that the passes over them stay in the cache
 
-TALLEST = 65_793
-"""Rows up to which the sums of pixels from 0 to 255 are exact in float32, whose integers end at 2**24."""
+_LONGEST_CELL = 257
+"""Rows of pixels up to 255 whose sum fits 16 bits."""
 
 
 class AreaResizer:
-    """Resizes `pixels`, float32 (height, width, 3) of whole numbers from 0 to 255, at most TALLEST rows.
+    """Resizes `image`, uint8 (height, width, 3), to sizes whose shorter side is at least 12.
 
-    `sums` is scratch space, float32 (height + 1, 3 * width), which the resizer overwrites and keeps using.
+    `scratch` is bytes to work in, at least `scratch_size(image)`, which the resizer goes on using.
     """
 
-    def __init__(self, pixels: Float32, sums: Float32) -> None:
-        self._height, self._width = pixels.shape[:2]
-        self._rows = pixels.reshape(self._height, -1)
-        self._sums = sums
-        sums[0] = 0
+    def __init__(self, image: NDArray[np.uint8], scratch: NDArray[np.uint8]) -> None:
+        self._height, self._width = image.shape[:2]
+        self._rows = image.reshape(self._height, -1)
+        shape = (self._height + 1, self._rows.shape[1])
+        used = scratch[: self.scratch_size(image)]
+        # The sums run over, but a difference of two is exact as long as it fits itself.
+        self._sums = used.view(_sum_type(image)).reshape(shape)
+        self._sums[0] = 0
         # Row by row: np.cumsum along the first axis is ten times slower.
-        for before, row, after in zip(sums[:-1], self._rows, sums[1:], strict=True):
+        for before, row, after in zip(self._sums[:-1], self._rows, self._sums[1:], strict=True):
             np.add(before, row, out=after)
+
+    @staticmethod
+    def scratch_size(image: NDArray[np.uint8]) -> int:
+        """Bytes of scratch space that an image needs."""
+        height, width = image.shape[:2]
+        size: int = (height + 1) * width * 3 * np.dtype(_sum_type(image)).itemsize
+        return size
 
     def fill(self, out: Float32, height: int, first: int) -> None:
         """Fill `out`, float32 (3, n, width), with n rows from `first` of the image at (height, width)."""
@@ -50,11 +62,15 @@ class AreaResizer:
         edges = np.arange(start, stop + 1) * (self._height / height)
         whole = np.minimum(edges.astype(np.intp), self._height - 1)
         fraction = (edges - whole).astype(np.float32)[:, None]
-        # Differences of whole rows first: they are exact, however large the sums.
         complete = self._sums.take(whole, axis=0)
-        cells: Float32 = complete[1:] - complete[:-1]
-        partial = self._rows.take(whole, axis=0)
+        cells: Float32 = (complete[1:] - complete[:-1]).astype(np.float32)
+        partial = self._rows.take(whole, axis=0).astype(np.float32)
         partial *= fraction
         cells += partial[1:]
         cells -= partial[:-1]
         return cells
+
+
+def _sum_type(image: NDArray[np.uint8]) -> type[np.unsignedinteger[Any]]:
+    """16 bits, for half the memory traffic, unless a level's pixel can cover more rows than they hold."""
+    return np.uint16 if min(image.shape[:2]) <= 12 * _LONGEST_CELL else np.uint32

@@ -33,15 +33,12 @@ class DetectionParameters:
 
     def __post_init__(self) -> None:
         if not (_is_number(self.min_face_size) and self.min_face_size >= SMALLEST_FACE):
-            raise ValueError(
-                f"min_face_size is {self.min_face_size!r}; give at least {SMALLEST_FACE} (pixels)"
-            )
+            raise ValueError(f"min_face_size is {self.min_face_size!r}; give at least {SMALLEST_FACE} (pixels)")
         if not (_is_number(self.scale_factor) and 0.1 <= self.scale_factor <= 0.95):
             raise ValueError(f"scale_factor is {self.scale_factor!r}; give a number from 0.1 to 0.95")
         if len(self.thresholds) != 3 or not all(_is_number(t) and 0 < t < 1 for t in self.thresholds):
             raise ValueError(
-                f"thresholds is {self.thresholds!r}; give three numbers between 0 and 1, "
-                "for P-Net, R-Net and O-Net"
+                f"thresholds is {self.thresholds!r}; give three numbers between 0 and 1, for P-Net, R-Net and O-Net"
             )
         if self.max_side is not None and not (_is_number(self.max_side) and self.max_side >= 12):
             raise ValueError(f"max_side is {self.max_side!r}; give at least 12 (pixels), or None for no cap")
@@ -92,9 +89,7 @@ def check_request(
             kind = getattr(image, "dtype", type(image).__name__)
             raise ValueError(f"images[{index}] is {kind}; give a NumPy array of uint8")
         if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise ValueError(
-                f"images[{index}] has the shape {image.shape}; give (height, width, 3), in RGB order"
-            )
+            raise ValueError(f"images[{index}] has the shape {image.shape}; give (height, width, 3), in RGB order")
     if parameters is None:
         return [DetectionParameters()] * len(images)
     if len(parameters) != len(images):

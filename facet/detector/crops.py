@@ -25,9 +25,7 @@ def sample_crops(pixels: Float32, boxes: NDArray[np.float64], out: Float32) -> N
     grid = (count, side, side)
     map_x = np.ascontiguousarray(np.broadcast_to(xs[:, None, :], grid)).reshape(-1, side)
     map_y = np.ascontiguousarray(np.broadcast_to(ys[:, :, None], grid)).reshape(-1, side)
-    sampled = cv2.remap(
-        pixels, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=_MID_GREY
-    )
+    sampled = cv2.remap(pixels, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=_MID_GREY)
     out[...] = sampled.reshape(count, side, side, 3).transpose(0, 3, 1, 2)
 
 

@@ -36,8 +36,7 @@ def pyramid_scales(height: int, width: int, min_face_size: float, scale_factor: 
     if shorter < _SMALLEST_LEVEL:
         return np.empty(0)
     count = int(np.log(_SMALLEST_LEVEL / shorter) / np.log(scale_factor)) + 1
-    scales: Float64 = first * scale_factor ** np.arange(count)
-    return scales
+    return np.asarray(first * scale_factor ** np.arange(count), np.float64)
 
 
 def sigmoid(logits: Float32) -> Float32:
@@ -92,10 +91,7 @@ def suppress(boxes: Float64, threshold: float, overlap: Literal["union", "min"] 
         width = np.minimum(a[:, 2], b[:, 2]) - np.maximum(a[:, 0], b[:, 0])
         height = np.minimum(a[:, 3], b[:, 3]) - np.maximum(a[:, 1], b[:, 1])
         shared = np.maximum(0, width) * np.maximum(0, height)
-        if overlap == "union":
-            whole = areas[i] + areas[j] - shared
-        else:
-            whole = np.minimum(areas[i], areas[j])
+        whole = areas[i] + areas[j] - shared if overlap == "union" else np.minimum(areas[i], areas[j])
         with np.errstate(divide="ignore", invalid="ignore"):  # empty boxes overlap nothing
             hit = shared / whole > threshold
         dropped[np.maximum(i[hit], j[hit])] = True

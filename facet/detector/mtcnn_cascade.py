@@ -26,6 +26,7 @@ from facet.detector.working_size import WorkingImage, to_faces, working_image
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+Indices = NDArray[np.intp]
 Network = Callable[[Float32], Float32]
 
 RESULTS_VERSION = 1
@@ -73,6 +74,8 @@ class Cascade:
     ) -> list[list[DetectedFace]]:
         """See `Detector.detect`. Crops of all the images go through R-Net and O-Net together."""
         parameters = check_request(images, parameters)
+        if not images:
+            return []
         searched = [working_image(image, p) for image, p in zip(images, parameters, strict=True)]
         boxes = [self._propose(image, p) for image, p in zip(searched, parameters, strict=True)]
         boxes = self._refine(searched, boxes, parameters)
@@ -86,9 +89,7 @@ class Cascade:
         scales = pyramid_scales(height, width, image.min_face_size, parameters.scale_factor)
         if not scales.size:
             return np.empty((0, 5))
-        pixels = self._scratch.as_float(image.pixels)
-        self.on_stage("cast")
-        resizer = AreaResizer(pixels, self._scratch.sums(pixels))
+        resizer = AreaResizer(image.pixels, self._scratch.bytes(AreaResizer.scratch_size(image.pixels)))
         self.on_stage("resize")
         levels = [
             self._propose_at(resizer, int(height * scale), int(width * scale), scale, parameters.thresholds[0])
@@ -98,9 +99,7 @@ class Cascade:
         self.on_stage("proposals")
         return boxes
 
-    def _propose_at(
-        self, resizer: AreaResizer, height: int, width: int, scale: float, threshold: float
-    ) -> Float64:
+    def _propose_at(self, resizer: AreaResizer, height: int, width: int, scale: float, threshold: float) -> Float64:
         """The candidates of one pyramid level, after suppression, in pixels of the image."""
         cell_rows, cell_columns = (height - 1) // 2 - 4, (width - 1) // 2 - 4
         strips = max(1, round(cell_rows * cell_columns / self._networks.strip_cells))
@@ -160,10 +159,11 @@ class Cascade:
         images: Sequence[WorkingImage],
         boxes: Sequence[Float64],
     ) -> list[Float32]:
-        """Run a network over the crops of all images, a buffer full at a time; scores (n, outputs) per image."""
+        """Run a network over the crops of all images, a buffer full at a time; scores (n, outputs) each."""
         counts = [len(b) for b in boxes]
         scores = np.empty((sum(counts), outputs), np.float32)
-        done = filled = 0
+        places: list[Indices] = []
+        done = filled = first = 0
 
         def run() -> None:
             nonlocal done, filled
@@ -172,6 +172,10 @@ class Cascade:
             self.on_stage(stage)
 
         for image, candidates in zip(images, boxes, strict=True):
+            # From top to bottom, so that neighbouring crops find their pixels in the cache.
+            order = np.argsort(candidates[:, 1])
+            places.append(order + first)
+            candidates, first = candidates[order], first + len(candidates)
             start = 0
             while start < len(candidates):
                 part = candidates[start : start + len(buffer) - filled]
@@ -182,7 +186,9 @@ class Cascade:
                     run()
         if filled:
             run()
-        return np.split(scores, np.cumsum(counts)[:-1])
+        result = np.empty_like(scores)
+        result[np.concatenate(places)] = scores
+        return np.split(result, np.cumsum(counts)[:-1])
 
 
 def _candidates(scores: Float32, first_row: int, threshold: float) -> Float64:
@@ -209,33 +215,32 @@ def _landmarks(boxes: Float64, relative: Float32) -> Float64:
 
 
 class _Scratch:
-    """Memory for the image at hand, kept from one to the next: fresh pages cost more than the work in them."""
+    """Memory for the image at hand, kept for the next: fresh pages cost more than the work in them."""
 
     def __init__(self) -> None:
-        self._pixels = np.empty(0, np.float32)
-        self._sums = np.empty(0, np.float32)
+        self._floats = np.empty(0, np.float32)
+        self._bytes = np.empty(0, np.uint8)
         self._source: NDArray[np.uint8] | None = None
 
     def as_float(self, image: NDArray[np.uint8]) -> Float32:
         """The image as float32, valid until the next image's."""
-        if self._pixels.size < image.size:
-            self._pixels = np.empty(image.size, np.float32)
-        pixels = self._pixels[: image.size].reshape(image.shape)
+        if self._floats.size < image.size:
+            self._floats = np.empty(image.size, np.float32)
+        pixels = self._floats[: image.size].reshape(image.shape)
         if self._source is not image:
             np.copyto(pixels, image)
             self._source = image
         return pixels
 
-    def sums(self, pixels: Float32) -> Float32:
-        """Room for an `AreaResizer` of these pixels."""
-        height, width = pixels.shape[:2]
-        size = (height + 1) * width * 3
-        if self._sums.size < size:
-            self._sums = np.empty(size, np.float32)
-        return self._sums[:size].reshape(height + 1, width * 3)
+    def bytes(self, size: int) -> NDArray[np.uint8]:
+        """At least `size` bytes, valid until asked for again."""
+        if self._bytes.size < size:
+            self._bytes = np.empty(size, np.uint8)
+        return self._bytes
 
     def shrink(self) -> None:
         """Forget the image, and give back what only a huge one needs."""
         self._source = None
-        if self._pixels.nbytes + self._sums.nbytes > _KEPT_BYTES:
-            self._pixels = self._sums = np.empty(0, np.float32)
+        if self._floats.nbytes + self._bytes.nbytes > _KEPT_BYTES:
+            self._floats = np.empty(0, np.float32)
+            self._bytes = np.empty(0, np.uint8)

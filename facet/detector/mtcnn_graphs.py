@@ -142,9 +142,7 @@ def _conv_prelu(graph: OnnxGraph, x: str, kernel: Array, bias: Array, slopes: Ar
     return _relu_plus(graph, v, slopes / (1 - slopes))
 
 
-def _conv_prelu_mixed(
-    graph: OnnxGraph, x: str, kernel: Array, bias: Array, slopes: Array
-) -> tuple[str, Array]:
+def _conv_prelu_mixed(graph: OnnxGraph, x: str, kernel: Array, bias: Array, slopes: Array) -> tuple[str, Array]:
     """A convolution and PReLU of any slopes; returns channels and the matrix that mixes them into PReLU's.
 
     A slope a >= 1 has no form relu(v) + d v that is increasing, as the pooling that follows needs.
@@ -172,9 +170,7 @@ def _dense(graph: OnnxGraph, x: str, kernel: Array, bias: Array, output: str = "
     return graph.node("Gemm", x, graph.constant(kernel), graph.constant(bias), output=output)
 
 
-def _dense_prelu(
-    graph: OnnxGraph, x: str, kernel: Array, bias: Array, slopes: Array, height: int, width: int
-) -> str:
+def _dense_prelu(graph: OnnxGraph, x: str, kernel: Array, bias: Array, slopes: Array, height: int, width: int) -> str:
     """A dense layer and PReLU after flattening; the reference flattens (width, height, channel)."""
     channels = kernel.shape[0] // (height * width)
     kernel = kernel.reshape(width, height, channels, -1).transpose(2, 1, 0, 3)

@@ -28,9 +28,7 @@ def find_weights() -> Path:
         folder = Path(location) / "assets" / "weights"
         if all((folder / f"{name}.lz4").is_file() for name in NETWORKS):
             return folder
-    raise WeightsError(
-        "MTCNN's weights were not found; they come with the mtcnn package: install mtcnn==1.0.0"
-    )
+    raise WeightsError("MTCNN's weights were not found; they come with the mtcnn package: install mtcnn==1.0.0")
 
 
 def load_weights(name: str, folder: Path | None = None) -> list[NDArray[np.float32]]:
@@ -43,7 +41,7 @@ def load_weights(name: str, folder: Path | None = None) -> list[NDArray[np.float
     path = (folder or find_weights()) / f"{name}.lz4"
     try:
         arrays = read_arrays(lz4.frame.decompress(path.read_bytes()))
-    except (OSError, RuntimeError, EOFError, ValueError, TypeError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a damaged pickle can raise anything
         raise WeightsError(f"{path.name} cannot be read: {error}; reinstall mtcnn==1.0.0") from error
     if not isinstance(arrays, list) or not all(
         isinstance(array, np.ndarray) and array.dtype == np.float32 for array in arrays
@@ -77,13 +75,16 @@ class _JoblibArray:
 
 # The pure-Python unpickler, because joblib puts each array's raw bytes into the pickle stream and
 # only this one lets a BUILD instruction be followed by a read of them.
-class _ArrayUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+_PythonUnpickler: Any = pickle._Unpickler
+
+
+class _ArrayUnpickler(_PythonUnpickler):  # type: ignore[misc]
     _ALLOWED = {  # noqa: RUF012 - a constant
         ("joblib.numpy_pickle", "NumpyArrayWrapper"): _JoblibArray,
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
     }
-    dispatch = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]  # noqa: RUF012
+    dispatch = dict(_PythonUnpickler.dispatch)  # noqa: RUF012
 
     def __init__(self, stream: io.BytesIO) -> None:
         super().__init__(stream)

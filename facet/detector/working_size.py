@@ -55,6 +55,4 @@ def to_faces(rows: NDArray[np.float64], working: WorkingImage) -> list[DetectedF
 def _to_face(row: Sequence[float]) -> DetectedFace:
     x1, y1, x2, y2, confidence = row[:5]
     points = zip(row[5:10], row[10:15], strict=True)
-    return DetectedFace(
-        confidence, (x1, y1, x2 - x1, y2 - y1), dict(zip(KEYPOINT_NAMES, points, strict=True))
-    )
+    return DetectedFace(confidence, (x1, y1, x2 - x1, y2 - y1), dict(zip(KEYPOINT_NAMES, points, strict=True)))

@@ -181,3 +181,18 @@ def test_unknown_paths_and_ids_are_problems(client: TestClient) -> None:
     assert_problem(client.get("/nothing"), 404, "not-found")
     assert_problem(client.get("/v1/images/not-an-id"), 422, "invalid", "image_id")
     assert_problem(client.get(f"/v1/images/{uuid4()}"), 404, "unknown-image")
+
+
+def test_a_queue_too_long_is_said_at_the_door(client: TestClient, submit: Submit, services: Services) -> None:
+    full = services.settings.model_copy(update={"max_queue": 2})
+    services.catalog._settings = full
+    assert [submit(picture()).status_code for _ in range(2)] == [202, 202]
+    answer = submit(picture())
+    assert_problem(answer, 503, "overloaded")
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_a_full_disk_is_said_at_the_door(client: TestClient, submit: Submit, services: Services) -> None:
+    services.catalog._settings = services.settings.model_copy(update={"min_free_bytes": 10**18})
+    assert "disk" in assert_problem(submit(picture()), 503, "overloaded")["detail"]
+    assert list(services.store.keys("images/")) == []

@@ -88,7 +88,7 @@ def test_one_image_is_taken_at_once_and_many_in_bounded_batches(
 def test_eight_dispatchers_take_each_image_once_and_keep_the_bound(
     database: Database, claims: Claims, prefect: RecordedFlowRuns, settings: Settings
 ) -> None:
-    images = add_images(database, 100)
+    images = add_images(database, 500)
     most = 0
     lock = Lock()
 
@@ -226,3 +226,41 @@ def test_a_run_that_never_started_costs_no_attempt(
     dispatcher.watch()
     after = reload(database, image)
     assert (after.status, after.run_id, after.attempts) == (ImageStatus.QUEUED, None, 0)
+
+
+def test_interactive_work_goes_first_and_bulk_work_never_starves(
+    database: Database, claims: Claims, dispatcher: Dispatcher, settings: Settings
+) -> None:
+    add_images(database, 60, lane=Lane.BULK)
+    add_images(database, 60)
+    lanes = []
+    for _ in range(12):
+        run_id = dispatcher.reserve()
+        assert run_id
+        claims.close(run_id)
+        with database.read() as session:
+            lanes.append(session.get_one(Run, run_id).lane)
+    assert lanes[0] is Lane.INTERACTIVE
+    for start_ in range(len(lanes) - settings.bulk_every + 1):
+        assert lanes[start_ : start_ + settings.bulk_every].count(Lane.BULK) == 1
+
+
+def test_bulk_work_takes_all_slots_when_it_is_alone(database: Database, dispatcher: Dispatcher) -> None:
+    add_images(database, 9, lane=Lane.BULK)
+    assert dispatcher.reserve() and dispatcher.reserve()
+    assert dispatcher.reserve() is None
+
+
+def test_a_bulk_run_yields_when_interactive_work_waits(
+    database: Database, claims: Claims, dispatcher: Dispatcher
+) -> None:
+    [bulk] = add_images(database, 1, lane=Lane.BULK)
+    run_id = dispatcher.reserve()
+    assert run_id
+    [job] = claims.open([bulk.id], run_id=run_id, flow_run_id=run_id, flow_run_name="bulk")
+    assert not claims.must_yield(run_id)
+    add_images(database, 1)
+    assert claims.must_yield(run_id)
+    claims.release(job)
+    released = reload(database, bulk)
+    assert (released.status, released.run_id, released.attempts) == (ImageStatus.QUEUED, None, 0)

@@ -12,21 +12,16 @@ from tests.support.processes import wait_for
 from tests.support.scripted import Scripted, answer, scripted
 from tests.support.stack import Stack, new_stack, started
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Stack, "environment", property(lambda self: plain(self) | {"FACET_WEBHOOK_SECRETS": SECRET}))
-        stack = new_stack(tmp_path_factory.mktemp("stack") / "home")
-        with started(stack):
-            yield stack
-
-
-plain: Any = Stack.environment.fget  # type: ignore[attr-defined]
+    stack = new_stack(tmp_path_factory.mktemp("stack") / "home", FACET_WEBHOOK_SECRETS=SECRET)
+    with started(stack):
+        yield stack
 
 
 @pytest.fixture

@@ -51,8 +51,8 @@ def running(command: Sequence[str], log: Path, **options: object) -> Iterator[su
 
 
 @contextmanager
-def postgresql(folder: Path) -> Iterator[str]:
-    """A PostgreSQL server of its own; yields the URL of its maintenance database."""
+def postgresql(folder: Path, databases: Sequence[str] = ()) -> Iterator[str]:
+    """A PostgreSQL server of its own, with these databases; yields its URL, to which `/database` is to be added."""
     programs = _postgresql_programs()
     port = free_port()
     data = folder / "data"
@@ -70,7 +70,11 @@ def postgresql(folder: Path) -> Iterator[str]:
     options += ["-c", "fsync=off", "-c", "max_connections=200"]
     with running([str(programs / "postgres"), "-D", str(data), *options], folder / "log", cwd=data, **owner):
         wait_for(lambda: answers(port), 30, "PostgreSQL answers")
-        yield f"postgresql+psycopg2://postgres@127.0.0.1:{port}/postgres"
+        for name in databases:
+            subprocess.run(
+                [programs / "createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres", name], check=True
+            )
+        yield f"postgresql+psycopg2://postgres@127.0.0.1:{port}"
 
 
 def _postgresql_programs() -> Path:

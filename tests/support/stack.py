@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class Stack:
     home: Path
     port: int
     prefect_port: int
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -32,6 +33,7 @@ class Stack:
             "FACET_PORT": str(self.port),
             "FACET_PREFECT_PORT": str(self.prefect_port),
             "FACET_LEASE_SECONDS": "5",
+            **self.settings,
         }
 
     @property
@@ -70,9 +72,22 @@ class Stack:
                 continue
         return found
 
+    @contextmanager
+    def prefect_away(self) -> Iterator[None]:
+        """Prefect's server does not answer until the block ends; what is submitted meanwhile waits together."""
+        servers = self.processes("prefect-server")
+        assert servers
+        for server in servers:
+            server.suspend()
+        try:
+            yield
+        finally:
+            for server in servers:
+                server.resume()
 
-def new_stack(home: Path) -> Stack:
-    return Stack(home, free_port(), free_port())
+
+def new_stack(home: Path, **settings: str) -> Stack:
+    return Stack(home, free_port(), free_port(), settings)
 
 
 @contextmanager

@@ -1,0 +1,168 @@
+"""The service's processes, each started by itself so that its CPU time and memory can be told apart."""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from tests.support.processes import free_port, postgresql, running, wait_for
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Service:
+    """A running service, and what it costs."""
+
+    url: str
+    prefect_url: str
+    processes: dict[str, psutil.Process]
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """CPU seconds of each part so far, its children apart where it has any."""
+        spent: dict[str, float] = {}
+        for name, process in self.processes.items():
+            times = process.cpu_times()
+            ended = times.children_user + times.children_system
+            alive = sum(sum(child.cpu_times()[:2]) for child in process.children(recursive=True))
+            spent[name] = times.user + times.system
+            if ended + alive:
+                spent[f"{name}'s children"] = ended + alive
+        return spent
+
+    def memory_mb(self) -> dict[str, float]:
+        """Resident megabytes of each part with its children."""
+        return {
+            name: round(sum(p.memory_info().rss for p in [process, *process.children(recursive=True)]) / 1e6)
+            for name, process in self.processes.items()
+        }
+
+    def flow_runs(self) -> list[dict[str, Any]]:
+        """All flow runs that Prefect knows."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = httpx.post(
+                f"{self.prefect_url}/flow_runs/filter",
+                json={"offset": len(found), "limit": 200, "sort": "START_TIME_ASC"},
+                timeout=60,
+            )
+            page.raise_for_status()
+            found += page.json()
+            if len(page.json()) < 200:
+                return found
+
+
+@contextmanager
+def service(home: Path, *, profile: str, worker: str, slots: int, **settings: str) -> Iterator[Service]:
+    """The service with a `warm` or a `stock` worker, on SQLite (`embedded`) or PostgreSQL, ready to take photos."""
+    port, prefect_port = free_port(), free_port()
+    home.mkdir(parents=True)
+    prefect_url = f"http://127.0.0.1:{prefect_port}/api"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("FACET_", "PREFECT_"))} | {
+        "FACET_HOME": str(home),
+        "FACET_PORT": str(port),
+        "FACET_WORKER_SLOTS": str(slots),
+        "FACET_CALLBACK_ALLOW": "127.0.0.1",
+        "FACET_PREFECT_PORT": str(prefect_port),
+        "PREFECT_API_URL": prefect_url,
+        "PREFECT_CLIENT_MAX_RETRIES": "60",
+        "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_WORKER_QUERY_SECONDS": "0.5",
+        "DO_NOT_TRACK": "1",
+        **settings,
+    }
+    facet = [sys.executable, "-m", "cli.main"]
+    prefect = [sys.executable, "-m", "prefect"]
+    workers = {
+        "warm": [*facet, "worker"],
+        "stock": [*prefect, "worker", "start", "--pool", "faces", "--type", "process", "--limit", str(slots)],
+    }
+    with ExitStack() as stack:
+        processes: dict[str, psutil.Process] = {}
+
+        def start(name: str, command: list[str]) -> None:
+            process = running(command, home / f"{name}.log", env=environment, cwd=ROOT)
+            processes[name] = psutil.Process(stack.enter_context(process).pid)
+
+        if profile == "postgresql":
+            (home / "postgresql").mkdir()
+            server = stack.enter_context(postgresql(home / "postgresql", databases=("facet", "prefect")))
+            environment["FACET_DATABASE_URL"] = f"{server}/facet"
+            environment["PREFECT_API_DATABASE_CONNECTION_URL"] = f"{server}/prefect".replace(
+                "postgresql+psycopg2", "postgresql+asyncpg"
+            )
+        start("prefect", [*facet, "prefect-server"])
+        wait_for(lambda: _answers(f"{prefect_url}/health"), 120, "Prefect answers")
+        for command in ("db upgrade", "deploy"):
+            with running([*facet, *command.split()], home / "setup.log", env=environment, cwd=ROOT) as process:
+                assert process.wait(timeout=120) == 0, (home / "setup.log").read_text()
+        start("api", [*facet, "api"])
+        start("worker", workers[worker])
+        wait_for(lambda: _answers(f"http://127.0.0.1:{port}/readyz"), 60, "the API is ready")
+        wait_for(lambda: _online(prefect_url), 120, "a worker is online")
+        yield Service(f"http://127.0.0.1:{port}", prefect_url, processes)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _online(prefect_url: str) -> bool:
+    workers = httpx.post(f"{prefect_url}/work_pools/faces/workers/filter", json={}, timeout=10).json()
+    return any(worker["status"] == "ONLINE" for worker in workers)
+
+
+@dataclass
+class CheckingReceiver:
+    """Takes callbacks, checks every body, and notes when each came."""
+
+    url: str = ""
+    came: dict[str, float] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+    check: Callable[[dict[str, Any]], bool] = lambda body: True
+
+    def wait(self, request_ids: list[str], seconds: float) -> None:
+        wait_for(lambda: all(i in self.came for i in request_ids), seconds, "all callbacks came")
+
+
+@contextmanager
+def receiving(check: Callable[[dict[str, Any]], bool]) -> Iterator[CheckingReceiver]:
+    """A receiver on a free port; `check` says whether a body is the right one."""
+    receiver = CheckingReceiver(check=check)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            receiver.came.setdefault(body["request_id"], time.monotonic())
+            if not receiver.check(body):
+                receiver.wrong.append(body["request_id"])
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Silent: what came is in `came`."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    receiver.url = f"http://127.0.0.1:{server.server_port}/callback"
+    try:
+        yield receiver
+    finally:
+        server.shutdown()
+        server.server_close()

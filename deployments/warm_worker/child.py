@@ -1,0 +1,160 @@
+"""A child of the warm worker: a Python with everything loaded, that runs one flow run after another.
+
+`python -m deployments.warm_worker.child FD …` talks JSON lines with the worker over the socket FD. When that closes,
+the worker has retired the child, or is dead: the child ends, and so does the run that nobody supervises any more.
+"""
+
+import contextvars
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from functools import partial
+from logging import Logger
+from queue import SimpleQueue
+from typing import Any, cast
+from uuid import UUID
+
+import psutil
+from prefect import flow_engine
+from prefect._internal.control_listener import configure_from_env
+from prefect._internal.metrics import RunMetrics
+from prefect.context import SyncClientContext
+from prefect.engine import _drive_run_flow_result, handle_engine_signals
+from prefect.exceptions import Abort, Pause
+from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.logging import get_logger
+from prefect.logging.configuration import setup_logging
+from prefect.logging.loggers import flow_run_logger
+
+log = get_logger("warm_worker.child")
+
+_ORPHAN_SECONDS = 5.0
+
+# The engine's heartbeat thread looks up once a second, and the engine waits for it: half a second of each run's slot.
+# It is as well left to end by itself, as the engine itself does for asynchronous flows.
+flow_engine._send_heartbeats = partial(flow_engine._send_heartbeats, join_on_exit=False)
+
+
+class Child:
+    """The loop of a child process. Flow runs are run by the main thread, which alone gets signals."""
+
+    def __init__(self, connection: socket.socket, preload: list[str]) -> None:
+        self._connection = connection
+        self._orders: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+        self._flows = {entrypoint: flow for entrypoint in preload if (flow := _preloaded(entrypoint))}
+        self._busy = False
+
+    def serve(self) -> None:
+        """Run what the worker orders, until it closes the connection."""
+        threading.Thread(target=self._listen, name="worker-connection", daemon=True).start()
+        with SyncClientContext() as context:
+            self._say({"ready": True})
+            while (order := self._orders.get()) is not None:
+                self._obey(order, context)
+
+    def _listen(self) -> None:
+        try:
+            with self._connection.makefile() as lines:
+                for line in lines:
+                    self._orders.put(json.loads(line))
+        except OSError:
+            pass
+        self._orders.put(None)
+        if self._busy:
+            _end_as_orphan()
+
+    def _obey(self, order: dict[str, Any], context: SyncClientContext) -> None:
+        """Run a flow run in the surroundings that the last one found, not in those that it left."""
+        self._busy = True
+        environment, folder, path = dict(os.environ), os.getcwd(), list(sys.path)
+        os.environ.update(order["env"])
+        timed_out = contextvars.copy_context().run(self._run, UUID(order["flow_run_id"]), order["entrypoint"], context)
+        os.environ.clear()
+        os.environ.update(environment)
+        os.chdir(folder)
+        sys.path[:] = path
+        self._busy = False
+        # Threads of a run that timed out may live on in here, so that one is spent.
+        self._say({"done": True, "rss": psutil.Process().memory_info().rss, "spent": timed_out})
+
+    def _run(self, flow_run_id: UUID, entrypoint: str | None, context: SyncClientContext) -> bool:
+        """What `python -m prefect.engine` does, less the start. Returns whether the run timed out.
+
+        An end that should be this process's end too is raised: a termination, or what the engine did not handle.
+        """
+        configure_from_env()
+        timed_out = False
+        try:
+            with handle_engine_signals(flow_run_id):
+                flow_run = context.client.read_flow_run(flow_run_id)
+                logger = flow_run_logger(flow_run=flow_run)
+                try:
+                    flow = self._flows.get(entrypoint or "") or flow_engine.load_flow(flow_run)
+                except Exception:
+                    logger.error("Unexpected exception encountered when trying to load flow", exc_info=True)
+                    raise
+                self._say({"hooks": bool(flow.on_cancellation_hooks or flow.on_crashed_hooks)})
+                try:
+                    with RunMetrics(flow_run, flow):
+                        result = flow_engine.run_flow(flow, flow_run=flow_run, error_logger=cast(Logger, logger))
+                        _drive_run_flow_result(flow, result)
+                except TimeoutError:
+                    timed_out = True
+                    raise
+        except SystemExit as end:
+            if end.code or not isinstance(end.__context__, Exception | Abort | Pause):
+                raise
+        return timed_out
+
+    def _say(self, message: dict[str, Any]) -> None:
+        self._connection.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _preloaded(entrypoint: str) -> Flow[..., Any] | None:
+    try:
+        return load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
+    except Exception as error:  # its own runs will say so, each for itself
+        log.warning("The flow %s cannot be preloaded: %r", entrypoint, error)
+        return None
+
+
+def _end_as_orphan() -> None:
+    """End the run in progress; the engine reports it as crashed, if it can do so soon."""
+    log.error("The worker has gone: this flow run ends, since nobody supervises it any more.")
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGTERM)
+    else:
+        os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_ORPHAN_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def load_services() -> None:
+    """Open what the flows need, so that no run waits for it."""
+    from facet.services import get_services
+
+    services = get_services()
+    assert services.detector and services.store and services.claims and services.catalog and services.deliveries
+
+
+def main(arguments: list[str]) -> None:
+    """FD of the connection, then what to load beforehand as JSON: `{"flows": […], "services": true}`."""
+    descriptor, load = int(arguments[0]), json.loads(arguments[1])
+    os.set_inheritable(descriptor, False)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    setup_logging()
+    if load["services"]:
+        load_services()
+    try:
+        Child(socket.socket(fileno=descriptor), load["flows"]).serve()
+    except BrokenPipeError:  # the worker has gone
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
