@@ -1,15 +1,17 @@
 """The application."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 
 from api import problems
 from api.metrics import RequestMetrics
-from api.routes import health, images, legacy
+from api.routes import deliveries, health, images, legacy
 from api.state import State
+from deployments.delivery_runs import DeliveryRuns
 from deployments.flow_runs import PrefectFlowRuns
 from facet.dispatch import Dispatcher
 from facet.services import Services, get_services
@@ -27,14 +29,18 @@ def create_app(services: Services | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         dispatcher.start()
+        watching = asyncio.create_task(DeliveryRuns(services.deliveries).watch(services.settings.dispatch_seconds))
         yield
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
         dispatcher.stop()
 
     app = FastAPI(title="Facet", version="1", description=_DESCRIPTION, lifespan=lifespan, redirect_slashes=True)
     app.state.facet = State(services, flow_runs, dispatcher)
     app.add_middleware(RequestMetrics)
     problems.install(app)
-    for routes in (images, legacy, health):
+    for routes in (images, deliveries, legacy, health):
         app.include_router(routes.router)
     logging.getLogger("facet").setLevel(services.settings.log_level)
     return app

@@ -11,7 +11,8 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
-from facet.catalog import BadCursor
+from facet.addresses import UrlRefused
+from facet.cursors import BadCursor
 from facet.errors import ImageError, Overloaded, Unavailable
 from facet.images import FORMATS
 
@@ -93,6 +94,12 @@ def install(app: FastAPI) -> None:
         status, fix = _IMAGE_ERRORS[error.code]
         detail = f"{error} {fix}"
         return _answer(status, error.code, detail, [FieldError(field="image", message=str(error), fix=fix)])
+
+    @app.exception_handler(UrlRefused)
+    async def on_url_refused(request: Request, error: UrlRefused) -> JSONResponse:
+        message = str(error)
+        fields = [FieldError(field="callback_url", message=message, fix=error.fix)]
+        return _answer(422, error.code, f"{message} {error.fix}", fields)
 
     @app.exception_handler(BadCursor)
     async def on_bad_cursor(request: Request, error: BadCursor) -> JSONResponse:

@@ -4,8 +4,8 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Form, UploadFile
-from pydantic import AfterValidator, BaseModel, Field, HttpUrl, TypeAdapter
+from fastapi import Form, Header, UploadFile
+from pydantic import BaseModel, ConfigDict, Field
 
 from facet.models import DeliveryState, ImageStatus
 
@@ -20,16 +20,6 @@ _KEYPOINTS = {
 _ID = "7c0f6a4e-6f0b-4d5c-9a39-3c1f0b8a52de"
 _SELF = f"http://127.0.0.1:8000/v1/images/{_ID}"
 
-_url = TypeAdapter(HttpUrl)
-
-
-def _check_url(value: str | None) -> str | None:
-    """Keep the URL as it was sent: its normal form may differ from what the receiver expects."""
-    if value is not None:
-        _url.validate_python(value)
-    return value
-
-
 ImageFile = Annotated[UploadFile, Form(description="The photo: JPEG, PNG, WebP, BMP, TIFF, GIF or AVIF.")]
 RequestId = Annotated[
     str,
@@ -37,8 +27,7 @@ RequestId = Annotated[
 ]
 CallbackUrl = Annotated[
     str | None,
-    Form(max_length=2000, description="Where the result is POSTed."),
-    AfterValidator(_check_url),
+    Form(max_length=2000, description="Where the result is POSTed: http or https, at a public address."),
 ]
 MinConfidence = Annotated[
     float | None, Form(ge=0, le=1, description="Only faces of more than this confidence. Default: 0.94.")
@@ -47,6 +36,16 @@ MinFaceSize = Annotated[
     int | None, Form(ge=10, le=10_000, description="Smallest face searched for, in pixels. Default: 20.")
 ]
 Annotate = Annotated[bool, Form(description="Whether the annotated picture is wanted.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Your name for this submission: sent again under it, it is done once and answered the same.",
+    ),
+]
 
 
 class Links(BaseModel):
@@ -99,10 +98,13 @@ class Failure(BaseModel):
 
 
 class Attempt(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
     at: datetime
     status_code: int | None
-    seconds: float
-    error: str | None
+    seconds: float | None = Field(description="How long it took; null while it is under way.")
+    answer: str | None = Field(description="The first 2 KB of the receiver's answer.")
+    error: str | None = Field(examples=["The receiver answered 503."])
 
 
 class Callback(BaseModel):
@@ -140,6 +142,29 @@ class Image(BaseModel):
     flow_run: FlowRun | None
     callback: Callback | None
     links: Links
+
+
+class Delivery(BaseModel):
+    """A callback: one result, told to its sender."""
+
+    id: UUID = Field(examples=[_ID], description="The `webhook-id` of every attempt.")
+    image_id: UUID
+    url: str = Field(examples=["https://example.com/callback"])
+    state: DeliveryState
+    reason: str | None = Field(description="Why it is failed.", examples=["Given up after the last retry."])
+    created_at: datetime
+    finished_at: datetime | None
+    next_attempt_at: datetime | None = Field(description="When it is tried again at the earliest; null when it is not.")
+    attempts: list[Attempt]
+
+
+class FullDelivery(Delivery):
+    body: str = Field(description="What is POSTed, to the byte, on every attempt.")
+
+
+class DeliveryPage(BaseModel):
+    deliveries: list[Delivery]
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last.")
 
 
 class ImagePage(BaseModel):

@@ -2,7 +2,7 @@
 
 from api import schemas
 from deployments.flow_runs import ui_url
-from facet.models import Face, Image
+from facet.models import Delivery, DeliveryState, Face, Image
 from facet.settings import Settings
 
 
@@ -49,12 +49,34 @@ def full(image: Image, settings: Settings) -> schemas.Image:
             id=delivery.id,
             url=delivery.url,
             state=delivery.state,
-            attempts=[schemas.Attempt.model_validate(attempt) for attempt in delivery.attempts],
+            attempts=_attempts(delivery),
         )
         if delivery
         else None,
         links=links(image, settings),
     )
+
+
+def delivery(row: Delivery) -> schemas.Delivery:
+    return schemas.Delivery(
+        id=row.id,
+        image_id=row.image_id,
+        url=row.url,
+        state=row.state,
+        reason=row.reason,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+        next_attempt_at=row.due_at if row.state is DeliveryState.PENDING else None,
+        attempts=_attempts(row),
+    )
+
+
+def full_delivery(row: Delivery) -> schemas.FullDelivery:
+    return schemas.FullDelivery(**dict(delivery(row)), body=row.body)
+
+
+def _attempts(row: Delivery) -> list[schemas.Attempt]:
+    return [schemas.Attempt.model_validate(attempt) for attempt in row.attempts]
 
 
 def _face(face: Face, image: Image) -> schemas.Face:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -190,7 +191,11 @@ def _prepare_database(settings: Settings) -> None:
 
 
 def _environment(settings: Settings, home: Path) -> dict[str, str]:
-    return os.environ | {
+    # Whoever can reach an API on loopback can reach loopback without it, and receives callbacks there.
+    allowed = {"FACET_CALLBACK_ALLOW": "127.0.0.0/8,::1"} if _is_loopback(settings.host) else {}
+    return {
+        **allowed,
+        **os.environ,
         _MARK: str(home),
         "FACET_HOME": str(home),
         "FACET_WORK_POOL": settings.work_pool,
@@ -201,6 +206,13 @@ def _environment(settings: Settings, home: Path) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         "PREFECT_WORKER_QUERY_SECONDS": "0.5",
     }
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _configure(settings: Settings, home: Path) -> Path:

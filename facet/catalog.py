@@ -1,20 +1,19 @@
 """The images that were submitted: accept, find, list and remove them."""
 
-import base64
 import hashlib
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, and_, delete, func, or_, select
-from sqlalchemy.orm import selectinload
+from sqlalchemy import Row, delete, func, select
+from sqlalchemy.orm import Session, selectinload
 
+from facet.cursors import Cursor
 from facet.database import Database
-from facet.errors import ObjectNotFound, Overloaded, Unavailable
+from facet.errors import ObjectNotFound, Overloaded
 from facet.images import decode, read_header
 from facet.models import Delivery, Image, ImageStatus, Run, RunState
 from facet.settings import Settings
@@ -42,10 +41,6 @@ class Page:
     next_cursor: str | None
 
 
-class BadCursor(ValueError):
-    """A cursor that no page of this list gave."""
-
-
 class Catalog:
     """Images in the database with their objects. Every method raises Unavailable when a part does not answer."""
 
@@ -65,9 +60,10 @@ class Catalog:
             if home.exists() and shutil.disk_usage(home).free < self._settings.min_free_bytes:
                 raise Overloaded("The disk is full.")
 
-    def accept(self, submission: Submission) -> Image:
+    def accept(self, submission: Submission, also: Callable[[Session, Image], None] | None = None) -> Image:
         """Store the object, then commit the row: from then on the image is never lost.
 
+        `also` is done in the row's transaction; when it raises, there is no image.
         Raises ImageError, with nothing stored, for what is no picture that can be processed.
         """
         limit = self._settings.max_image_pixels
@@ -91,11 +87,11 @@ class Catalog:
         try:
             with self._database.write() as session:
                 session.add(image)
-        except Unavailable:
-            try:
-                self._store.delete(image.original_key)
-            except Unavailable:
-                log.warning("The object %s is left without a row.", image.original_key)
+                if also:
+                    session.flush()
+                    also(session, image)
+        except Exception:  # perhaps only the answer to the commit was lost, so the object stays
+            log.warning("The object %s may be left without a row.", image.original_key)
             raise
         log.info("Image %s of request %s is accepted.", image.id, image.request_id)
         return image
@@ -123,13 +119,11 @@ class Catalog:
         if request_id:
             query = query.where(Image.request_id == request_id)
         if cursor:
-            created_at, image_id = _read_cursor(cursor)
-            same_time = and_(Image.created_at == created_at, Image.id < image_id)
-            query = query.where(or_(Image.created_at < created_at, same_time))
+            query = query.where(Cursor.read(cursor).is_before(Image.created_at, Image.id))
         with self._database.read() as session:
             images = session.scalars(query).all()
-        more = len(images) > limit
-        return Page(images[:limit], _cursor(images[limit - 1]) if more else None)
+        last = images[limit - 1] if len(images) > limit else None
+        return Page(images[:limit], str(Cursor(last.created_at, last.id)) if last else None)
 
     def original(self, image: Image) -> bytes:
         """Raises ObjectNotFound."""
@@ -206,15 +200,3 @@ class Catalog:
 
 def _count(rows: Sequence[Row[Any, int]]) -> dict[str, int]:
     return {str(state): count for state, count in rows}
-
-
-def _cursor(image: Image) -> str:
-    return base64.urlsafe_b64encode(f"{image.created_at.isoformat()} {image.id}".encode()).decode()
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        created_at, image_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
-        return datetime.fromisoformat(created_at), UUID(image_id)
-    except ValueError as error:
-        raise BadCursor(cursor) from error

@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 from facet.database import Database
 from facet.errors import Unavailable
 from facet.jobs import Failure, ImageJob
-from facet.models import Delivery, Face, Image, ImageStatus, Lane, Run, RunState
+from facet.models import Face, Image, ImageStatus, Lane, Run, RunState
 from facet.settings import Settings
-from facet.webhooks import callback_body
+from facet.webhooks import callback_body, owe
 
 log = logging.getLogger(__name__)
 
@@ -247,14 +247,6 @@ class Claims:
         return image
 
     def _owe_callback(self, session: Session, image: Image, job: ImageJob | None) -> None:
-        if image.callback_url is None:
-            return
         output_url = f"{self._settings.image_url(image.id)}/annotated" if image.annotated_key and job else None
-        session.add(
-            Delivery(
-                image_id=image.id,
-                epoch=image.claim_epoch,
-                url=image.callback_url,
-                body=callback_body(image, job.faces if job else [], output_url),
-            )
-        )
+        body = callback_body(image, job.faces if job else [], output_url)
+        owe(session, image, body, self._database.now(session))

@@ -162,7 +162,11 @@ class Run(Base):
 
 
 class Delivery(Base):
-    """One result to be told to its sender; its id is the event's id on every attempt."""
+    """One result to be told to its sender; its id is the event's id, and `body` its very bytes, on every attempt.
+
+    `failures` are those of the present round of the retry schedule; a redelivery begins a new round.
+    While `lease_until` is to come, one sender has the delivery in hand, and no other takes it.
+    """
 
     __tablename__ = "deliveries"
 
@@ -170,12 +174,57 @@ class Delivery(Base):
     image_id: Mapped[UUID] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), index=True)
     epoch: Mapped[int]
     url: Mapped[str] = mapped_column(String(2000))
-    body: Mapped[dict[str, Any]]
-    state: Mapped[DeliveryState] = mapped_column(_word(DeliveryState), default=DeliveryState.PENDING, index=True)
-    attempts: Mapped[list[Any]] = mapped_column(default=list)
+    origin: Mapped[str] = mapped_column(String(300))
+    body: Mapped[str] = mapped_column(Text)
+    state: Mapped[DeliveryState] = mapped_column(_word(DeliveryState), default=DeliveryState.PENDING)
+    reason: Mapped[str | None] = mapped_column(Text)
+    failures: Mapped[int] = mapped_column(default=0)
+    last_attempt: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[datetime] = mapped_column(default=utcnow())
+    lease_until: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utcnow())
     finished_at: Mapped[datetime | None]
 
     image: Mapped[Image] = relationship(back_populates="deliveries")
+    attempts: Mapped[list["DeliveryAttempt"]] = relationship(
+        order_by="DeliveryAttempt.number", lazy="selectin", viewonly=True
+    )
 
-    __table_args__ = (Index("uq_deliveries_result", "image_id", "epoch", unique=True),)
+    __table_args__ = (
+        Index("uq_deliveries_result", "image_id", "epoch", unique=True),
+        Index("ix_deliveries_due", "state", "due_at"),
+        Index("ix_deliveries_created", "created_at", "id"),
+    )
+
+
+class DeliveryAttempt(Base):
+    """One attempt, written before the request is sent and completed after it."""
+
+    __tablename__ = "delivery_attempts"
+
+    delivery_id: Mapped[UUID] = mapped_column(ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[datetime]
+    seconds: Mapped[float | None]
+    status_code: Mapped[int | None]
+    answer: Mapped[str | None] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(Text)
+
+
+class IdempotencyKey(Base):
+    """A sender's key, and the answer to its first request; without one, the request is still in progress.
+
+    `owner` tells the keys of different senders apart, once senders are told apart.
+    """
+
+    __tablename__ = "idempotency_keys"
+
+    owner: Mapped[str] = mapped_column(String(100), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    holder: Mapped[UUID]
+    lease_until: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    status_code: Mapped[int | None]
+    location: Mapped[str | None] = mapped_column(String(2000))
+    body: Mapped[str | None] = mapped_column(Text)

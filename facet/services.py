@@ -2,20 +2,21 @@
 
 from functools import cache, cached_property
 
-import httpx
-
+from facet.addresses import AddressRules
 from facet.catalog import Catalog
 from facet.claims import Claims
 from facet.database import Database
 from facet.detector import create_detector
 from facet.detector.base import Detector
+from facet.egress import Egress
+from facet.idempotency import IdempotencyKeys
 from facet.settings import Settings, get_settings
 from facet.storage import ObjectStore, open_store
 from facet.webhooks import Deliveries
 
 
 class Services:
-    """One database, one object store, one HTTP client and one detector for all that a process does."""
+    """One database, one object store, one way out and one detector for all that a process does."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -38,16 +39,19 @@ class Services:
 
     @cached_property
     def deliveries(self) -> Deliveries:
-        return Deliveries(self.database, self.http)
+        return Deliveries(self.database, self.egress, self.settings)
 
     @cached_property
-    def http(self) -> httpx.Client:
-        return httpx.Client(
-            timeout=self.settings.callback_timeout,
-            follow_redirects=False,
-            headers={"User-Agent": "facet"},
-            trust_env=False,
-        )
+    def addresses(self) -> AddressRules:
+        return AddressRules(self.settings.callback_allow)
+
+    @cached_property
+    def egress(self) -> Egress:
+        return Egress(self.addresses, seconds=self.settings.callback_timeout)
+
+    @cached_property
+    def idempotency(self) -> IdempotencyKeys:
+        return IdempotencyKeys(self.database, hours=self.settings.idempotency_hours)
 
     @cached_property
     def detector(self) -> Detector:

@@ -5,14 +5,19 @@ from pathlib import Path
 from typing import Literal
 from uuid import UUID
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from facet.addresses import AddressRules
+from facet.signing import Signer
 
 
 class Settings(BaseSettings):
     """The settings table of the README follows these fields, in this order."""
 
-    model_config = SettingsConfigDict(env_prefix="FACET_", env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="FACET_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
+    )
 
     home: Path = Field(Path(".facet"), description="Folder of the embedded stack's state, logs and objects.")
     host: str = Field("127.0.0.1", description="Address that the API listens on.")
@@ -100,6 +105,30 @@ class Settings(BaseSettings):
         description="A child process that holds more memory is killed, and its flow run is reported crashed; "
         "one that holds more than half of it is replaced between two runs.",
     )
+
+    callback_allow: str = Field(
+        "",
+        description="Hosts and networks, with `:port` or not, that callbacks may reach besides public addresses; "
+        "separated by commas. Unset: none; in `facet up` on loopback: loopback.",
+    )
+    webhook_secrets: SecretStr = Field(
+        SecretStr(""),
+        description="Secrets, `whsec_…`, that sign callbacks; several, separated by commas, during a rotation. "
+        "Unset: unsigned.",
+    )
+    idempotency_hours: float = Field(24.0, gt=0, description="Hours that an `Idempotency-Key` is remembered.")
+
+    @field_validator("callback_allow")
+    @classmethod
+    def _check_callback_allow(cls, value: str) -> str:
+        AddressRules(value)
+        return value
+
+    @field_validator("webhook_secrets")
+    @classmethod
+    def _check_webhook_secrets(cls, value: SecretStr) -> SecretStr:
+        Signer(value)
+        return value
 
     @property
     def base_url(self) -> str:

@@ -14,8 +14,12 @@ from tasks.each_image import is_transient
 _DELAYS = [0.5, 2.0]
 
 
-class CallbackFailed(Unavailable):
-    """A receiver did not take its callback."""
+class CallbackFailed(Exception):
+    """A receiver did not take its callback; it is on the schedule of `deliver-callbacks`, or given up."""
+
+
+class CallbackFailing(Unavailable):
+    """A receiver did not take its callback, and is tried again in a moment."""
 
 
 @task(
@@ -27,18 +31,20 @@ class CallbackFailed(Unavailable):
     retry_condition_fn=is_transient,
 )
 def callback(image_ids: list[UUID], services: Services) -> int:
-    """Send every callback that the images' senders are owed; two quick retries for a receiver that fails.
+    """Send every callback that the images' senders are owed; two quick retries for a receiver that fails quickly.
 
-    Returns how many were taken.
+    Returns how many were taken by this try.
     """
-    last = task_run.run_count > len(_DELAYS)
-    taken, trouble = 0, []
-    for delivery_id in services.deliveries.owed(image_ids):
-        if error := services.deliveries.attempt(delivery_id, last=last):
-            get_run_logger().warning("Delivery %s: %s", delivery_id, error)
-            trouble.append(error)
-        else:
-            taken += 1
-    if trouble:
-        raise CallbackFailed(f"{len(trouble)} callback(s) not taken. {trouble[0]}")
-    return taken
+    deliveries, last = services.deliveries, task_run.run_count > len(_DELAYS)
+    outcomes = deliveries.attempt_all(
+        deliveries.owed(image_ids, soon=task_run.run_count > 1),
+        quick=not last,
+    )
+    for delivery_id, outcome in outcomes.items():
+        if outcome.trouble:
+            get_run_logger().warning("Delivery %s: %s", delivery_id, outcome.trouble)
+    if failing := [outcome.trouble for outcome in outcomes.values() if outcome.soon]:
+        raise CallbackFailing(f"{len(failing)} callback(s) not taken. {failing[0]}")
+    if untaken := deliveries.owed(image_ids):
+        raise CallbackFailed(f"{len(untaken)} callback(s) not taken yet; deliver-callbacks goes on with them.")
+    return len(outcomes)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from api import schemas
 from api.problems import responses
-from api.routes.images import PICTURE, accept, annotated_picture
+from api.routes.images import PICTURE, accept, annotated_picture, read
 from api.state import AppState
 
 router = APIRouter(prefix="/api/image", tags=["predecessor"])
@@ -23,7 +23,8 @@ def submit(
     """Submit a photo, as `POST /v1/images` does."""
     stored = accept(
         state,
-        image,
+        read(image, state.services.settings),
+        image.filename,
         request_id=request_id,
         callback_url=callback_url,
         min_confidence=min_confidence,

@@ -138,7 +138,7 @@ def load_services() -> None:
     from facet.services import get_services
 
     services = get_services()
-    assert services.detector and services.store and services.claims and services.catalog and services.http
+    assert services.detector and services.store and services.claims and services.catalog and services.deliveries
 
 
 def main(arguments: list[str]) -> None:

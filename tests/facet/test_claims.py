@@ -1,3 +1,4 @@
+import json
 from uuid import UUID, uuid4
 
 import pytest
@@ -39,8 +40,9 @@ def test_a_claimed_image_is_processed_and_its_result_is_read(database: Database,
     assert len(faces_of(database, image)) == 2
     with database.read() as session:
         delivery = session.scalars(select(Delivery)).one()
-    assert delivery.body["faces"] == [FACE.model_dump()] * 2
-    assert delivery.body["output_image_url"] == f"http://127.0.0.1:8000/v1/images/{image.id}/annotated"
+    body = json.loads(delivery.body)
+    assert body["faces"] == [FACE.model_dump()] * 2
+    assert body["output_image_url"] == f"http://127.0.0.1:8000/v1/images/{image.id}/annotated"
 
 
 def test_faces_are_replaced_never_appended(database: Database, claims: Claims) -> None:
@@ -124,7 +126,7 @@ def test_a_failed_image_owes_its_sender_the_reason(database: Database, claims: C
         *FAILURE.model_dump().values(),
     )
     with database.read() as session:
-        body = session.scalars(select(Delivery)).one().body
+        body = json.loads(session.scalars(select(Delivery)).one().body)
     assert (body["status"], body["failure"], body["faces"]) == ("failed", FAILURE.model_dump(), [])
 
 

@@ -1,5 +1,6 @@
 """The dispatcher on real databases; Prefect is a record of calls here, and real in tests/flows."""
 
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from threading import Lock, Thread
@@ -179,7 +180,7 @@ def test_a_poison_image_is_failed_after_its_attempts_with_its_reason(
     assert (failed.status, failed.failure_code) == (ImageStatus.FAILED, "crashed")
     assert failed.failure_reason and "3 attempts" in failed.failure_reason
     with database.read() as session:
-        assert session.scalars(select(Delivery)).one().body["status"] == "failed"
+        assert json.loads(session.scalars(select(Delivery)).one().body)["status"] == "failed"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,95 @@
+"""Asks Prefect for a run of `deliver-callbacks` when a callback is due.
+
+A flow run costs seconds of CPU, so none is made while nothing is due, and none while one is on its way: while no worker
+is there, one run waits, and not one a second. The deployment's own schedule makes good what is missed here.
+"""
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+
+from deployments.names import DELIVER_DEPLOYMENT
+from facet.errors import Unavailable
+from facet.webhooks import Deliveries
+
+log = logging.getLogger(f"facet.{__name__}")
+
+_UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING]
+_SAME_SECONDS = 5
+_ZOMBIE = timedelta(minutes=10)
+
+
+class DeliveryRuns:
+    """One look is `look`; `watch` looks on a timer until it is cancelled."""
+
+    def __init__(self, deliveries: Deliveries) -> None:
+        self._deliveries = deliveries
+        self._client: SyncPrefectClient | None = None
+
+    async def watch(self, seconds: float) -> None:
+        said: str | None = None
+        while True:
+            try:
+                await asyncio.to_thread(self.look)
+                said = None
+            except Unavailable as error:
+                if str(error) != said:
+                    log.warning("Callbacks wait: %s", error)
+                said = str(error)
+            except Exception:
+                log.exception("Looking for due callbacks failed; the next look follows.")
+            await asyncio.sleep(seconds)
+
+    def look(self) -> bool:
+        """Make a run if a callback is due and none is on its way. Returns whether it did. Raises Unavailable."""
+        if not self._deliveries.is_due():
+            return False
+        try:
+            if self._client is None:
+                self._client = get_client(sync_client=True, httpx_settings={"timeout": 15.0})
+            return self._create(self._client)
+        except ObjectNotFound as error:
+            raise Unavailable(
+                f"Prefect does not know the deployment {DELIVER_DEPLOYMENT}: run `facet deploy`."
+            ) from error
+        except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError) as error:
+            raise Unavailable(f"Prefect does not answer: {type(error).__name__}.") from error
+
+    @staticmethod
+    def _create(client: SyncPrefectClient) -> bool:
+        deployment_id = client.read_deployment_by_name(DELIVER_DEPLOYMENT).id
+        now = datetime.now(UTC)
+        unfinished = client.read_flow_runs(
+            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment_id])),
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED)),
+                expected_start_time=FlowRunFilterExpectedStartTime(before_=now),
+            ),
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+            limit=10,
+        )
+        if any(run.state_type is StateType.SCHEDULED or _is_recent(run, now) for run in unfinished):
+            return False
+        # Several API processes that look at the same time make one run.
+        key = f"due-{int(now.timestamp() // _SAME_SECONDS)}"
+        client.create_flow_run_from_deployment(deployment_id, idempotency_key=key)
+        return True
+
+
+def _is_recent(run: FlowRun, now: datetime) -> bool:
+    """A started run takes minutes at most; one that seems to take longer has died without a word."""
+    return run.expected_start_time is None or run.expected_start_time > now - _ZOMBIE

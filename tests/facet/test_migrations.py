@@ -1,0 +1,78 @@
+import json
+from pathlib import Path
+from uuid import uuid4
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import text
+
+import facet
+from facet.database import Database
+from facet.models import Delivery, DeliveryState
+from tests.support.deliveries import new_deliveries
+from tests.support.scripted import answer, scripted
+
+
+def migrate(database: Database, *, up: str = "", down: str = "") -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(facet.__file__).parent / "migrations"))
+    with database.engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, up) if up else command.downgrade(config, down)
+
+
+def test_deliveries_of_the_first_tables_are_kept_with_their_attempts(database_url: str) -> None:
+    database = Database(database_url)
+    migrate(database, up="0001")
+    image_id, ids = uuid4(), [uuid4(), uuid4()]
+    write = str if not database.is_sqlite else lambda value: value.hex  # as SQLAlchemy keeps ids there
+    attempt = {
+        "at": "2026-11-01T10:00:00.000+00:00",
+        "seconds": 0.2,
+        "status_code": 500,
+        "answer": "no",
+        "error": "500",
+    }
+    with scripted(answer()) as receiver:
+        with database.engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
+            connection.execute(
+                text(
+                    "INSERT INTO images (id, request_id, status, lane, created_at, available_at, media_type,"
+                    " size_bytes, sha256, width, height, min_confidence, min_face_size, annotate, claim_epoch,"
+                    " attempts, alone, timings) VALUES (:id, 'r', 'completed', 'interactive', CURRENT_TIMESTAMP,"
+                    " CURRENT_TIMESTAMP, 'image/png', 1, '', 1, 1, 0.9, 20, true, 2, 0, false, '{}')"
+                ),
+                {"id": write(image_id)},
+            )
+            for epoch, (delivery_id, state) in enumerate(zip(ids, ("failed", "pending"), strict=True)):
+                connection.execute(
+                    text(
+                        "INSERT INTO deliveries (id, image_id, epoch, url, body, state, attempts, created_at)"
+                        " VALUES (:id, :image_id, :epoch, :url, :body, :state, :attempts, CURRENT_TIMESTAMP)"
+                    ),
+                    {
+                        "id": write(delivery_id),
+                        "image_id": write(image_id),
+                        "epoch": epoch,
+                        "url": receiver.url,
+                        "body": '{"faces": [], "request_id": "é"}',
+                        "state": state,
+                        "attempts": json.dumps([attempt] * epoch),
+                    },
+                )
+        migrate(database, up="0002")
+        with database.read() as session:
+            first, second = (session.get_one(Delivery, delivery_id) for delivery_id in ids)
+        assert (first.state, first.attempts) == (DeliveryState.FAILED, [])
+        assert (second.origin, second.last_attempt) == (receiver.url.removesuffix("/callback"), 1)
+        [kept] = second.attempts
+        assert (kept.number, kept.status_code, kept.answer, kept.at.hour) == (1, 500, "no", 10)
+        new_deliveries(database).deliver_due(5)
+        assert receiver.requests[0][1].decode() == '{"faces": [], "request_id": "é"}'
+    migrate(database, down="0001")
+    with database.engine.begin() as connection:
+        rows = connection.execute(text("SELECT attempts FROM deliveries ORDER BY epoch")).scalars().all()
+    loaded = [json.loads(row) if isinstance(row, str) else row for row in rows]
+    assert [len(attempts) for attempts in loaded] == [0, 2]
+    assert loaded[1][0]["status_code"] == 500
+    database.close()
