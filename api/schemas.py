@@ -23,7 +23,12 @@ _SELF = f"http://127.0.0.1:8000/v1/images/{_ID}"
 ImageFile = Annotated[UploadFile, Form(description="The photo: JPEG, PNG, WebP, BMP, TIFF, GIF or AVIF.")]
 RequestId = Annotated[
     str,
-    Form(min_length=1, max_length=200, description="Your name for the request; it comes back in the callback."),
+    Form(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00-\x1f\x7f]+$",  # PostgreSQL keeps no NUL, and logs should have no line breaks
+        description="Your name for the request, without control characters; it comes back in the callback.",
+    ),
 ]
 CallbackUrl = Annotated[
     str | None,

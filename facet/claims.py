@@ -6,6 +6,7 @@ Every write names the epoch of its claim, so that a zombie or an old run that so
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Event, Thread
 from uuid import UUID
@@ -27,6 +28,19 @@ _UNFINISHED = (ImageStatus.QUEUED, ImageStatus.PROCESSING)
 
 class LostClaim(Exception):
     """The image was taken over by another claim, or deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What became of a batch: the images of which the claim was lost, and the pictures that nobody reads any more."""
+
+    lost: set[UUID]
+    replaced: list[str]
+
+
+def _in_lock_order(jobs: Sequence[ImageJob]) -> list[ImageJob]:
+    """Rows are locked in one order by all, so that no two transactions wait for each other."""
+    return sorted(jobs, key=lambda job: job.image_id)
 
 
 class Claims:
@@ -134,43 +148,58 @@ class Claims:
         with self._database.write() as session:
             session.execute(update(Run).where(Run.id == run_id).values(in_hand=[str(job.image_id) for job in jobs]))
 
-    def store_faces(self, job: ImageJob) -> None:
-        """Replace the faces of this claim; the former result stays the one that is read. Raises LostClaim."""
-        with self._database.write() as session:
-            self._owned(session, job)
-            session.execute(delete(Face).where(Face.image_id == job.image_id, Face.epoch == job.epoch))
-            session.add_all(
-                Face(
-                    image_id=job.image_id,
-                    epoch=job.epoch,
-                    position=position,
-                    confidence=face.confidence,
-                    x=face.box[0],
-                    y=face.box[1],
-                    width=face.box[2],
-                    height=face.box[3],
-                    keypoints=face.keypoints,
-                    detector=job.detector,
-                )
-                for position, face in enumerate(job.faces)
-            )
+    def store_faces(self, jobs: Sequence[ImageJob]) -> set[UUID]:
+        """Replace the faces of these claims, in one transaction; the former results stay the ones that are read.
 
-    def complete(self, job: ImageJob) -> str | None:
-        """Make the result of this claim the image's, and owe its sender a callback, in one transaction.
-
-        Returns the key of the annotated picture that it replaces, if there was one. Raises LostClaim.
+        Returns the images of which the claim is lost; nothing of theirs is written.
         """
+        lost = set()
         with self._database.write() as session:
-            image = self._owned(session, job)
-            former = image.annotated_key
-            session.execute(delete(Face).where(Face.image_id == image.id, Face.epoch != job.epoch))
-            image.status, image.result_epoch = ImageStatus.COMPLETED, job.epoch
-            image.finished_at = self._database.now(session)
-            image.annotated_key = job.annotated_key if job.annotate else None
-            image.detector = job.detector
-            image.timings = job.timings | {"total": round((image.finished_at - image.created_at).total_seconds(), 3)}
-            self._owe_callback(session, image, job)
-        return former if former != job.annotated_key else None
+            for job in _in_lock_order(jobs):
+                try:
+                    self._owned(session, job)
+                except LostClaim:
+                    lost.add(job.image_id)
+                    continue
+                session.execute(delete(Face).where(Face.image_id == job.image_id, Face.epoch == job.epoch))
+                session.add_all(
+                    Face(
+                        image_id=job.image_id,
+                        epoch=job.epoch,
+                        position=position,
+                        confidence=face.confidence,
+                        x=face.box[0],
+                        y=face.box[1],
+                        width=face.box[2],
+                        height=face.box[3],
+                        keypoints=face.keypoints,
+                        detector=job.detector,
+                    )
+                    for position, face in enumerate(job.faces)
+                )
+        return lost
+
+    def complete(self, jobs: Sequence[ImageJob]) -> Completion:
+        """Make the results of these claims the images', and owe their senders a callback, in one transaction."""
+        lost, replaced = set(), []
+        with self._database.write() as session:
+            for job in _in_lock_order(jobs):
+                try:
+                    image = self._owned(session, job)
+                except LostClaim:
+                    lost.add(job.image_id)
+                    continue
+                if image.annotated_key not in (None, job.annotated_key):
+                    replaced.append(image.annotated_key)
+                session.execute(delete(Face).where(Face.image_id == image.id, Face.epoch != job.epoch))
+                image.status, image.result_epoch = ImageStatus.COMPLETED, job.epoch
+                image.finished_at = self._database.now(session)
+                image.annotated_key = job.annotated_key if job.annotate else None
+                image.detector = job.detector
+                seconds = (image.finished_at - image.created_at).total_seconds()
+                image.timings = job.timings | {"total": round(seconds, 3)}
+                self._owe_callback(session, image, job)
+        return Completion(lost, [key for key in replaced if key])
 
     def fail(self, job: ImageJob, failure: Failure) -> None:
         """End the image without a result, and owe its sender the reason. Raises LostClaim."""

@@ -69,6 +69,23 @@ def each_image(
     return done
 
 
+def all_images(step: str, jobs: Sequence[ImageJob], work: Callable[[list[ImageJob]], list[ImageJob]]) -> list[ImageJob]:
+    """Do `work` for all live jobs at once, in one transaction say; one by one if one of them makes that fail."""
+    live = [job for job in jobs if job.live]
+    begun = time.perf_counter()
+    try:
+        done = work(live) if live else []
+    except Unavailable as error:
+        if task_run.run_count <= RETRIES:
+            raise
+        done = [job.with_changes(setback=Failure(code="unavailable", reason=str(error))) for job in live]
+    except Exception:
+        return each_image(step, jobs, lambda job: work([job])[0])
+    seconds = round(seconds_since(begun) / max(1, len(live)), 4)
+    timed = (job.with_changes(timings=job.timings | {step: seconds}) for job in done)
+    return [next(timed) if job.live else job for job in jobs]
+
+
 def seconds_since(begun: float) -> float:
     """Seconds since this reading of `time.perf_counter`, as timings have them."""
     return round(time.perf_counter() - begun, 4)

@@ -5,15 +5,15 @@ from prefect.cache_policies import NO_CACHE
 
 from facet.jobs import ImageJob
 from facet.services import Services
-from tasks.each_image import TRANSIENT_RETRIES, each_image
+from tasks.each_image import TRANSIENT_RETRIES, all_images
 
 
 @task(name="persist-faces", task_run_name="persist faces", cache_policy=NO_CACHE, **TRANSIENT_RETRIES)
 def persist(jobs: list[ImageJob], services: Services) -> list[ImageJob]:
     """Replace each image's faces of this claim; what was its result before stays readable until `upload`."""
 
-    def work(job: ImageJob) -> ImageJob:
-        services.claims.store_faces(job)
-        return job
+    def work(live: list[ImageJob]) -> list[ImageJob]:
+        lost = services.claims.store_faces(live)
+        return [job.with_changes(lost=job.image_id in lost) for job in live]
 
-    return each_image("persist", jobs, work)
+    return all_images("persist", jobs, work)

@@ -144,7 +144,7 @@ def accept(
         Submission(
             data=data,
             request_id=request_id,
-            filename=filename[:255] if filename else None,
+            filename=filename.replace("\x00", "")[:255] if filename else None,
             callback_url=callback_url,
             min_confidence=settings.min_confidence if min_confidence is None else min_confidence,
             min_face_size=settings.min_face_size if min_face_size is None else min_face_size,

@@ -19,10 +19,12 @@ def open_run(claims: Claims, images: list[Image], run_id: UUID | None = None) ->
     return run_id, claims.open([i.id for i in images], run_id=run_id, flow_run_id=run_id, flow_run_name="test")
 
 
-def finish(claims: Claims, job: ImageJob, faces: int = 1) -> str | None:
+def finish(claims: Claims, job: ImageJob, faces: int = 1) -> list[str]:
     job = job.with_changes(faces=[FACE] * faces, detector="test 1")
-    claims.store_faces(job)
-    return claims.complete(job)
+    assert claims.store_faces([job]) == set()
+    completion = claims.complete([job])
+    assert completion.lost == set()
+    return completion.replaced
 
 
 def faces_of(database: Database, image: Image) -> list[Face]:
@@ -49,8 +51,8 @@ def test_faces_are_replaced_never_appended(database: Database, claims: Claims) -
     [image] = add_images(database, 1)
     _, [job] = open_run(claims, [image])
     job = job.with_changes(faces=[FACE] * 3, detector="test 1")
-    claims.store_faces(job)
-    claims.store_faces(job)
+    claims.store_faces([job])
+    claims.store_faces([job])
     assert len(faces_of(database, image)) == 3
 
 
@@ -61,10 +63,10 @@ def test_the_former_result_is_read_until_the_new_one_is_complete(database: Datab
     with database.write() as session:
         session.execute(update(Image).values(status=ImageStatus.QUEUED, run_id=None))
     _, [second] = open_run(claims, [image])
-    claims.store_faces(second.with_changes(faces=[FACE] * 4, detector="test 1"))
+    claims.store_faces([second.with_changes(faces=[FACE] * 4, detector="test 1")])
     between = reload(database, image)
     assert (between.result_epoch, between.annotated_key) == (first.epoch, first.annotated_key)
-    assert claims.complete(second) == first.annotated_key
+    assert claims.complete([second]).replaced == [first.annotated_key]
     assert {face.epoch for face in faces_of(database, image)} == {second.epoch}
 
 
@@ -101,9 +103,9 @@ def test_writes_of_a_lost_claim_change_nothing(database: Database, claims: Claim
     [image] = add_images(database, 1, callback_url="http://127.0.0.1/x")
     run_id, [old] = open_run(claims, [image])
     _, [new] = open_run(claims, [image], run_id)  # the same run, started anew elsewhere
+    assert claims.store_faces([old.with_changes(faces=[FACE], detector="old")]) == {image.id}
+    assert claims.complete([old]).lost == {image.id}
     for write in (
-        lambda: claims.store_faces(old.with_changes(faces=[FACE], detector="old")),
-        lambda: claims.complete(old),
         lambda: claims.fail(old, FAILURE),
         lambda: claims.set_back(old, FAILURE),
     ):
@@ -177,3 +179,17 @@ def test_a_run_that_ends_by_itself_frees_its_slot_and_one_that_dies_does_not(
     with database.read() as session:
         assert session.get_one(Run, ended).state is RunState.OVER
         assert session.get_one(Run, died).state is RunState.RUNNING
+
+
+def test_a_lost_claim_leaves_its_neighbours_alone(database: Database, claims: Claims) -> None:
+    images = add_images(database, 3)
+    run_id, jobs = open_run(claims, images)
+    open_run(claims, images[1:2], run_id)
+    jobs = [job.with_changes(faces=[FACE], detector="test 1") for job in jobs]
+    assert claims.store_faces(jobs) == claims.complete(jobs).lost == {images[1].id}
+    assert [reload(database, image).status for image in images] == [
+        ImageStatus.COMPLETED,
+        ImageStatus.PROCESSING,
+        ImageStatus.COMPLETED,
+    ]
+    assert [len(faces_of(database, image)) for image in images] == [1, 0, 1]
