@@ -202,7 +202,6 @@ def _environment(settings: Settings, home: Path) -> dict[str, str]:
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_API_URL": f"{prefect_url(settings)}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_CLIENT_MAX_RETRIES": "60",  # quick ones: see deployments/prefect_server.py
         "DO_NOT_TRACK": "1",
         "PREFECT_WORKER_QUERY_SECONDS": "0.5",
     }

@@ -11,7 +11,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Crashed
 
 from deployments.names import DETECT_DEPLOYMENT
@@ -81,7 +81,9 @@ class PrefectFlowRuns:
         try:
             if self._client is None:
                 self._client = get_client(sync_client=True, httpx_settings={"timeout": 15.0})
-            yield self._client
+            # Prefect's client waits for seconds and minutes between its retries; the dispatcher's timer is quicker.
+            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 2}):
+                yield self._client
         except ObjectNotFound as error:
             self._deployment_id = None
             raise Unavailable(

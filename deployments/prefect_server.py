@@ -18,7 +18,7 @@ class QuickRetries:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def hurry(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == 503:
-                message["headers"] = [*message["headers"], (b"retry-after", b"0.05")]
+                message["headers"] = [*message["headers"], (b"retry-after", b"0.2")]
             await send(message)
 
         await self._app(scope, receive, hurry if scope["type"] == "http" else send)

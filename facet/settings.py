@@ -53,8 +53,12 @@ class Settings(BaseSettings):
     work_pool: str = Field("faces", description="Prefect work pool that the flow runs are placed on.")
     worker_slots: int = Field(2, ge=1, description="Detection flow runs that one worker runs at a time.")
 
-    max_runs: int = Field(2, ge=1, description="Detection flow runs in flight at most, over all workers.")
-    max_batch: int = Field(16, ge=1, le=64, description="Images that one flow run takes at most.")
+    max_runs: int = Field(
+        3,
+        ge=1,
+        description="Detection flow runs in flight at most: all workers' slots, and one that waits for the next.",
+    )
+    max_batch: int = Field(32, ge=1, le=64, description="Images that one flow run takes at most.")
     bulk_every: int = Field(
         4, ge=2, description="Where bulk and interactive work both wait, bulk work gets one flow run in so many."
     )

@@ -18,7 +18,6 @@ from tests.support.receiver import Receiver, receiving
 ROOT = Path(__file__).parent.parent
 os.environ.update(  # before Prefect is imported, which reads them then
     PREFECT_API_URL="http://127.0.0.1:1/api",
-    PREFECT_CLIENT_MAX_RETRIES="0",
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
     DO_NOT_TRACK="1",
 )

@@ -75,7 +75,6 @@ def service(home: Path, *, profile: str, worker: str, slots: int, **settings: st
         "FACET_CALLBACK_ALLOW": "127.0.0.1",
         "FACET_PREFECT_PORT": str(prefect_port),
         "PREFECT_API_URL": prefect_url,
-        "PREFECT_CLIENT_MAX_RETRIES": "60",
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_WORKER_QUERY_SECONDS": "0.5",

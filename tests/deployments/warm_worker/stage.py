@@ -58,6 +58,7 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}/api"
         self.env = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "FACET_"))} | {
             "PREFECT_HOME": str(home),
+            "FACET_PREFECT_PORT": str(self.port),
             "PREFECT_API_URL": self.url,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_WORKER_QUERY_SECONDS": "0.5",
@@ -76,7 +77,7 @@ class Server:
     def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)],
+                [sys.executable, "-m", "cli.main", "prefect-server"],
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
