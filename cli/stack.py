@@ -54,7 +54,7 @@ def up(
     """Run the embedded stack in the foreground; one Ctrl-C ends all of it."""
     settings = get_settings()
     parent = os.getppid()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a shell starts its background jobs deaf to SIGINT
         signal.signal(number, _interrupt)
     try:
         with _stack(settings) as supervisor:
