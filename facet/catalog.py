@@ -157,13 +157,6 @@ class Catalog:
         self._purge(image)
         return True
 
-    def purge_removed(self) -> None:
-        """Finish removals that were cut short."""
-        with self._database.read() as session:
-            tombstones = session.scalars(select(Image).where(Image.deleted_at.is_not(None)).limit(100)).all()
-        for image in tombstones:
-            self._purge(image)
-
     def _purge(self, image: Image) -> None:
         for key in list(self._store.keys(image.prefix)):
             self._store.delete(key)

@@ -229,9 +229,7 @@ class Claims:
     def release(self, job: ImageJob) -> None:
         """Put the image back in the queue, uncharged. Raises LostClaim."""
         with self._database.write() as session:
-            image = self._owned(session, job)
-            image.status, image.run_id = ImageStatus.QUEUED, None
-            image.claim_epoch += 1
+            self._owned(session, job).requeue()
 
     def charge(self, session: Session, image: Image, setback: Failure, *, alone: bool = False) -> bool:
         """Charge the image an attempt: back to the queue, or failed when that was its last."""
@@ -240,8 +238,8 @@ class Claims:
             reason = f"Given up after {image.attempts} attempts. {setback.reason}"
             self.end(session, image, ImageStatus.FAILED, Failure(code=setback.code, reason=reason))
             return False
-        image.status, image.run_id, image.alone = ImageStatus.QUEUED, None, alone
-        image.claim_epoch += 1
+        image.requeue()
+        image.alone = alone
         image.available_at = self._database.now(session) + timedelta(seconds=5 * 4 ** (image.attempts - 1))
         return True
 

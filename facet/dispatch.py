@@ -272,6 +272,5 @@ class Dispatcher:
             elif started and fate is not Fate.SUSPENDED and (not in_hand or str(image.id) in in_hand):
                 self._claims.charge(session, image, CRASHED, alone=True)
             else:
-                image.status, image.run_id = ImageStatus.QUEUED, None
-                image.claim_epoch += 1
+                image.requeue()
                 image.available_at = self._database.now(session) + (timedelta() if started else _RELEASE_DELAY)

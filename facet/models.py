@@ -111,6 +111,11 @@ class Image(Base):
         """All of the image's objects lie under this key."""
         return f"images/{self.id}/"
 
+    def requeue(self) -> None:
+        """Back to the queue; whoever still holds a claim on it loses that."""
+        self.status, self.run_id = ImageStatus.QUEUED, None
+        self.claim_epoch += 1
+
     @property
     def original_key(self) -> str:
         return f"{self.prefix}original"

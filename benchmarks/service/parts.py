@@ -1,14 +1,11 @@
 """The service's processes, each started by itself so that its CPU time and memory can be told apart."""
 
-import json
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import httpx
 import psutil
 
 from tests.support.processes import free_port, postgresql, running, wait_for
+from tests.support.receiver import serving
 
 ROOT = Path(__file__).parents[2]
 
@@ -132,7 +130,6 @@ class CheckingReceiver:
     url: str = ""
     came: dict[str, float] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
-    check: Callable[[dict[str, Any]], bool] = lambda body: True
 
     def wait(self, request_ids: list[str], seconds: float) -> None:
         wait_for(lambda: all(i in self.came for i in request_ids), seconds, "all callbacks came")
@@ -141,27 +138,13 @@ class CheckingReceiver:
 @contextmanager
 def receiving(check: Callable[[dict[str, Any]], bool]) -> Iterator[CheckingReceiver]:
     """A receiver on a free port; `check` says whether a body is the right one."""
-    receiver = CheckingReceiver(check=check)
+    receiver = CheckingReceiver()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(body: dict[str, Any]) -> int:
+        receiver.came.setdefault(body["request_id"], time.monotonic())
+        if not check(body):
+            receiver.wrong.append(body["request_id"])
+        return 204
 
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            receiver.came.setdefault(body["request_id"], time.monotonic())
-            if not receiver.check(body):
-                receiver.wrong.append(body["request_id"])
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Silent: what came is in `came`."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    receiver.url = f"http://127.0.0.1:{server.server_port}/callback"
-    try:
+    with serving(answer) as receiver.url:
         yield receiver
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -1,7 +1,7 @@
 """A callback receiver that keeps what it gets."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,24 +28,37 @@ class Receiver:
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
-    receiver = Receiver()
+def serving(answer: Callable[[dict[str, Any]], int]) -> Iterator[str]:
+    """An HTTP server on a free port that hands each posted JSON body to `answer`, the status to give; its URL."""
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            receiver.bodies.append(body)
-            self.send_response(receiver.statuses.pop(0) if receiver.statuses else 204)
+            self.send_response(answer(body))
+            self.send_header("Content-Length", "0")
             self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:
-            pass
+            """Silent: the tests look at what came."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     Thread(target=server.serve_forever, daemon=True).start()
-    receiver.url = f"http://127.0.0.1:{server.server_port}/callback"
     try:
-        yield receiver
+        yield f"http://127.0.0.1:{server.server_port}/callback"
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def receiving() -> Iterator[Receiver]:
+    receiver = Receiver()
+
+    def answer(body: dict[str, Any]) -> int:
+        receiver.bodies.append(body)
+        return receiver.statuses.pop(0) if receiver.statuses else 204
+
+    with serving(answer) as receiver.url:
+        yield receiver
