@@ -10,8 +10,9 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, get_current_settings
 from prefect.states import Crashed
 
 from deployments.names import DETECT_DEPLOYMENT
@@ -30,12 +31,17 @@ _FATES = {
 }
 
 
+_MOST_TAGGED = 4
+
+
 class PrefectFlowRuns:
     """Flow runs of the detection deployment, through one client that is opened when it is first needed."""
 
     def __init__(self) -> None:
         self._client: SyncPrefectClient | None = None
         self._deployment_id: UUID | None = None
+        # Prefect's client waits for seconds and minutes between its retries; the dispatcher's timer is quicker.
+        self._impatient = get_current_settings().copy_with_update({PREFECT_CLIENT_MAX_RETRIES: 2})
 
     def create(self, run_id: UUID, image_ids: Sequence[UUID], request_ids: Sequence[str], lane: Lane) -> Created:
         with self._prefect() as client:
@@ -45,11 +51,7 @@ class PrefectFlowRuns:
                 self._deployment_id,
                 parameters={"image_ids": [str(image_id) for image_id in image_ids]},
                 name=_name(request_ids),
-                tags=[
-                    lane.value,
-                    *(f"image:{i}" for i in image_ids),
-                    *(f"request:{r}" for r in set(request_ids)),
-                ],
+                tags=_tags(image_ids, request_ids, lane),
                 idempotency_key=str(run_id),
             )
             return Created(flow_run.id, flow_run.name)
@@ -81,8 +83,7 @@ class PrefectFlowRuns:
         try:
             if self._client is None:
                 self._client = get_client(sync_client=True, httpx_settings={"timeout": 15.0})
-            # Prefect's client waits for seconds and minutes between its retries; the dispatcher's timer is quicker.
-            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 2}):
+            with SettingsContext(profile=get_settings_context().profile, settings=self._impatient):
                 yield self._client
         except ObjectNotFound as error:
             self._deployment_id = None
@@ -95,6 +96,16 @@ class PrefectFlowRuns:
 
 def _fate(state: State | None) -> Fate:
     return _FATES.get(state.type, Fate.UNDERWAY) if state else Fate.UNDERWAY
+
+
+def _tags(image_ids: Sequence[UUID], request_ids: Sequence[str], lane: Lane) -> list[str]:
+    """Tags by which people find the run; a large batch's images lead to it by the API and its table alone.
+
+    Prefect stores each tag of a run again with every event of the run and of its tasks, and takes a hundred at most.
+    """
+    if len(image_ids) > _MOST_TAGGED:
+        return [lane.value]
+    return [lane.value, *(f"image:{i}" for i in image_ids), *(f"request:{r}" for r in sorted(set(request_ids)))]
 
 
 def _name(request_ids: Sequence[str]) -> str:

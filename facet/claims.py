@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from facet.database import Database
 from facet.errors import Unavailable
-from facet.jobs import Failure, ImageJob
+from facet.jobs import Failure, ImageJob, Jobs
 from facet.models import Face, Image, ImageStatus, Lane, Run, RunState
 from facet.settings import Settings
 from facet.webhooks import callback_body, owe
@@ -50,7 +50,7 @@ class Claims:
         self._database = database
         self._settings = settings
 
-    def open(self, image_ids: Sequence[UUID], *, run_id: UUID, flow_run_id: UUID, flow_run_name: str) -> list[ImageJob]:
+    def open(self, image_ids: Sequence[UUID], *, run_id: UUID, flow_run_id: UUID, flow_run_name: str) -> Jobs:
         """Start (or start again) a run and claim what is its to do among `image_ids`.
 
         Completed images are done, and ones that another run holds are its own; failed and cancelled ones are opened
@@ -76,7 +76,7 @@ class Claims:
             ).all()
             claimed = {image.id: self._claim(image, run, now) for image in images if self._is_free(image, run)}
             run.size = len(claimed)
-        return [claimed[image_id] for image_id in image_ids if image_id in claimed]
+        return Jobs(claimed[image_id] for image_id in image_ids if image_id in claimed)
 
     @staticmethod
     def _is_free(image: Image, run: Run) -> bool:

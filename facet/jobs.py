@@ -1,5 +1,6 @@
 """One image on its way through a run: small, so that it can travel between tasks and be stored as their result."""
 
+from collections import UserList
 from typing import Any
 from uuid import UUID
 
@@ -66,3 +67,11 @@ class ImageJob(BaseModel):
 
     def with_changes(self, **changes: Any) -> "ImageJob":
         return self.model_copy(update=changes)
+
+
+class Jobs(UserList[ImageJob]):
+    """The jobs of a run, in its order.
+
+    No `list`: Prefect walks through the lists and models that a task is given, down to each keypoint's coordinates, in
+    search of other tasks' results. This it takes as it is.
+    """

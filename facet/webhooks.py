@@ -40,6 +40,7 @@ _QUICK_SECONDS = 2.0
 _ANSWER_KEPT = 2048
 _SENDERS = 8
 _SENDERS_PER_RECEIVER = 2
+_CLAIMED_AT_ONCE = 2 * _SENDERS
 _PAUSE = 0.2
 
 
@@ -107,6 +108,17 @@ class _Claimed:
     body: str
     number: int
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What came of an attempt, not yet recorded; `refused`: it was not sent, for its URL is not allowed."""
+
+    claimed: _Claimed
+    seconds: float
+    answer: Answer | None
+    trouble: str | None
+    refused: bool
 
 
 _FREE = or_(Delivery.lease_until.is_(None), Delivery.lease_until <= utcnow())
@@ -189,17 +201,18 @@ class Deliveries:
         With `quick` the caller means to try again in a moment, so that a failure uses up none of the schedule.
         None when there is nothing to send: it is taken, gone, or in another sender's hands.
         """
-        wanted = and_(Delivery.id == delivery_id, Delivery.state != DeliveryState.DELIVERED, _FREE)
-        claimed = self._claim(wanted, anew=True)
-        return self._send(claimed, quick=quick) if claimed else None
+        return self.attempt_all([delivery_id], quick=quick).get(delivery_id)
 
     def attempt_all(self, delivery_ids: Sequence[UUID], *, quick: bool = False) -> dict[UUID, Outcome]:
         """`attempt` each, several at a time, so that one slow receiver takes little of the caller's time."""
-        if not delivery_ids:
-            return {}
-        with ThreadPoolExecutor(min(_SENDERS, len(delivery_ids)), thread_name_prefix="callback") as pool:
-            outcomes = pool.map(lambda delivery_id: self.attempt(delivery_id, quick=quick), delivery_ids)
-            return {i: outcome for i, outcome in zip(delivery_ids, outcomes, strict=True) if outcome}
+        outcomes: dict[UUID, Outcome] = {}
+        with ThreadPoolExecutor(_SENDERS, thread_name_prefix="callback") as pool:
+            for start in range(0, len(delivery_ids), _CLAIMED_AT_ONCE):
+                some = delivery_ids[start : start + _CLAIMED_AT_ONCE]
+                wanted = and_(Delivery.id.in_(some), Delivery.state != DeliveryState.DELIVERED, _FREE)
+                claimed = self._claim(wanted, limit=len(some), anew=True)
+                outcomes |= self._record(list(pool.map(self._send, claimed)), quick=quick)
+        return outcomes
 
     def deliver_due(self, seconds: float) -> list[Outcome]:
         """Send what is due until nothing is or the time is over; a slow receiver takes a part of the senders only."""
@@ -211,7 +224,7 @@ class Deliveries:
         def take() -> _Claimed | None:
             with lock:
                 crowded = [origin for origin, count in in_hand.items() if count >= _SENDERS_PER_RECEIVER]
-                claimed = self._claim(and_(_DUE, Delivery.origin.not_in(crowded)))
+                claimed = next(iter(self._claim(and_(_DUE, Delivery.origin.not_in(crowded)))), None)
                 if claimed:
                     in_hand[claimed.origin] += 1
                 return claimed
@@ -220,7 +233,7 @@ class Deliveries:
             while time.monotonic() < until:
                 if claimed := take():
                     try:
-                        outcomes.append(self._send(claimed))
+                        outcomes.extend(self._record([self._send(claimed)]).values())
                     finally:
                         with lock:
                             in_hand[claimed.origin] -= 1
@@ -236,29 +249,24 @@ class Deliveries:
                 sender.result()
         return outcomes
 
-    def _claim(self, wanted: ColumnElement[bool], *, anew: bool = False) -> _Claimed | None:
+    def _claim(self, wanted: ColumnElement[bool], *, limit: int = 1, anew: bool = False) -> list[_Claimed]:
         with self._database.write() as session:
             now = self._database.now(session)
-            delivery = session.scalars(
+            found = session.scalars(
                 select(Delivery)
                 .where(wanted)
                 .order_by(Delivery.due_at)
-                .limit(1)
+                .limit(limit)
                 .options(lazyload(Delivery.attempts))
                 .with_for_update(skip_locked=True)
-            ).one_or_none()
-            if delivery is None:
-                return None
-            if delivery.failures > len(SCHEDULE) and not anew:  # its last sender died
-                _end(delivery, DeliveryState.FAILED, "Given up after the last retry, whose sender died.", now)
-                return None
-            if anew:
-                delivery.state, delivery.reason, delivery.finished_at = DeliveryState.PENDING, None, None
-                delivery.failures = 0
-            delivery.failures += 1
-            delivery.last_attempt += 1
-            delivery.lease_until = now + self._lease
-            delivery.due_at = now + max(self._lease, wait_after(delivery.failures) or timedelta())
+            ).all()
+            return [claimed for delivery in found if (claimed := self._take(session, delivery, now, anew=anew))]
+
+    def _take(self, session: Session, delivery: Delivery, now: datetime, *, anew: bool) -> _Claimed | None:
+        if delivery.failures > len(SCHEDULE) and not anew:  # its last sender died
+            _end(delivery, DeliveryState.FAILED, "Given up after the last retry, whose sender died.", now)
+            return None
+        if delivery.last_attempt:
             session.execute(
                 update(DeliveryAttempt)
                 .where(
@@ -268,10 +276,17 @@ class Deliveries:
                 )
                 .values(error="The sending process ended before the answer was recorded.")
             )
-            session.add(DeliveryAttempt(delivery_id=delivery.id, number=delivery.last_attempt, at=now))
-            return _Claimed(delivery.id, delivery.url, delivery.origin, delivery.body, delivery.last_attempt, now)
+        if anew:
+            delivery.state, delivery.reason, delivery.finished_at = DeliveryState.PENDING, None, None
+            delivery.failures = 0
+        delivery.failures += 1
+        delivery.last_attempt += 1
+        delivery.lease_until = now + self._lease
+        delivery.due_at = now + max(self._lease, wait_after(delivery.failures) or timedelta())
+        session.add(DeliveryAttempt(delivery_id=delivery.id, number=delivery.last_attempt, at=now))
+        return _Claimed(delivery.id, delivery.url, delivery.origin, delivery.body, delivery.last_attempt, now)
 
-    def _send(self, claimed: _Claimed, *, quick: bool = False) -> Outcome:
+    def _send(self, claimed: _Claimed) -> _Sent:
         begun = time.monotonic()
         answer, trouble, refused = None, None, False
         try:
@@ -285,35 +300,39 @@ class Deliveries:
             trouble = str(error)
         except UrlRefused as error:
             trouble, refused = f"Not sent: {error} {error.fix}", True
-        seconds = round(time.monotonic() - begun, 3)
         if trouble is None:
             log.info("Delivery %s: taken at attempt %d.", claimed.id, claimed.number)
         else:
             log.warning("Delivery %s, attempt %d: %s", claimed.id, claimed.number, trouble)
-        quick = quick and seconds < _QUICK_SECONDS and not refused
-        return self._record(claimed, seconds, answer, trouble, quick=quick)
+        return _Sent(claimed, round(time.monotonic() - begun, 3), answer, trouble, refused)
 
-    def _record(
-        self, claimed: _Claimed, seconds: float, answer: Answer | None, trouble: str | None, *, quick: bool
-    ) -> Outcome:
+    def _record(self, sent: Sequence[_Sent], *, quick: bool = False) -> dict[UUID, Outcome]:
+        if not sent:
+            return {}
         with self._database.write() as session:
-            delivery = session.get(Delivery, claimed.id, with_for_update=True, options=[lazyload(Delivery.attempts)])
-            attempt = session.get(DeliveryAttempt, (claimed.id, claimed.number))
-            if delivery is None or attempt is None:  # deleted with its image
-                return Outcome(trouble)
-            attempt.seconds, attempt.error = seconds, trouble
-            if answer:
-                attempt.status_code = answer.status_code
-                attempt.answer = answer.body.decode("utf-8", "replace").replace("\x00", "\ufffd")
             now = self._database.now(session)
-            if delivery.last_attempt == claimed.number:
-                delivery.lease_until = None
-            if trouble is None:
-                _end(delivery, DeliveryState.DELIVERED, None, now)
-                return Outcome(None)
-            if delivery.last_attempt != claimed.number or delivery.state is not DeliveryState.PENDING:
-                return Outcome(trouble)  # this sender's lease had ended, or a newer result is owed instead
-            return self._reschedule(delivery, answer, trouble, now, quick=quick)
+            in_lock_order = sorted(sent, key=lambda each: each.claimed.id)
+            return {each.claimed.id: self._record_one(session, each, now, quick=quick) for each in in_lock_order}
+
+    def _record_one(self, session: Session, sent: _Sent, now: datetime, *, quick: bool) -> Outcome:
+        claimed, trouble = sent.claimed, sent.trouble
+        delivery = session.get(Delivery, claimed.id, with_for_update=True, options=[lazyload(Delivery.attempts)])
+        attempt = session.get(DeliveryAttempt, (claimed.id, claimed.number))
+        if delivery is None or attempt is None:  # deleted with its image
+            return Outcome(trouble)
+        attempt.seconds, attempt.error = sent.seconds, trouble
+        if sent.answer:
+            attempt.status_code = sent.answer.status_code
+            attempt.answer = sent.answer.body.decode("utf-8", "replace").replace("\x00", "\ufffd")
+        if delivery.last_attempt == claimed.number:
+            delivery.lease_until = None
+        if trouble is None:
+            _end(delivery, DeliveryState.DELIVERED, None, now)
+            return Outcome(None)
+        if delivery.last_attempt != claimed.number or delivery.state is not DeliveryState.PENDING:
+            return Outcome(trouble)  # this sender's lease had ended, or a newer result is owed instead
+        quick = quick and sent.seconds < _QUICK_SECONDS and not sent.refused
+        return self._reschedule(delivery, sent.answer, trouble, now, quick=quick)
 
     @staticmethod
     def _reschedule(delivery: Delivery, answer: Answer | None, trouble: str, now: datetime, *, quick: bool) -> Outcome:

@@ -12,7 +12,7 @@ from prefect.states import Completed, Failed
 from deployments.flow_runs import get_dispatcher
 from facet.claims import LostClaim
 from facet.errors import Unavailable
-from facet.jobs import ImageJob
+from facet.jobs import Jobs
 from facet.pictures import Pictures
 from facet.services import Services, get_services
 from tasks.callback import callback
@@ -63,7 +63,7 @@ def _run_id(idempotency_key: str | None, flow_run_id: UUID) -> UUID:
         return flow_run_id
 
 
-def _end_the_rest(jobs: list[ImageJob], services: Services) -> None:
+def _end_the_rest(jobs: Jobs, services: Services) -> None:
     for job in jobs:
         try:
             if job.failure:
@@ -84,7 +84,7 @@ def _dispatch_next(services: Services) -> None:
         get_run_logger().warning("The dispatchers' timers go on: %s", error)
 
 
-def _report(image_ids: list[UUID], jobs: list[ImageJob], services: Services) -> None:
+def _report(image_ids: list[UUID], jobs: Jobs, services: Services) -> None:
     log = get_run_logger()
     by_id = {job.image_id: job for job in jobs}
     rows = []

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from facet.detector.base import DetectedFace, DetectionParameters
 from facet.images import Pixels
-from facet.jobs import FoundFace, ImageJob
+from facet.jobs import FoundFace, ImageJob, Jobs
 from facet.pictures import Pictures
 from facet.services import Services
 from tasks.each_image import TRANSIENT_RETRIES, each_image, note, seconds_since
@@ -19,7 +19,7 @@ _CHUNK_IMAGES = 4
 
 
 @task(name="detect", task_run_name="detect", cache_policy=NO_CACHE, **TRANSIENT_RETRIES)
-def detect(jobs: list[ImageJob], pictures: Pictures, services: Services, run_id: UUID) -> list[ImageJob]:
+def detect(jobs: Jobs, pictures: Pictures, services: Services, run_id: UUID) -> Jobs:
     """Decode each picture and find its faces, a few pictures at a time.
 
     Those few are noted as in hand first: if the process dies of them, they alone are charged an attempt.
@@ -29,7 +29,7 @@ def detect(jobs: list[ImageJob], pictures: Pictures, services: Services, run_id:
         height, width = pictures.pixels(job).shape[:2]
         return job.with_changes(width=width, height=height)
 
-    done: list[ImageJob] = []
+    done = Jobs()
     for chunk in _chunks(jobs):
         if done and services.claims.must_yield(run_id):
             done += [job.with_changes(yielded=True) for job in jobs[len(done) :]]

@@ -3,13 +3,13 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from facet.jobs import ImageJob
+from facet.jobs import ImageJob, Jobs
 from facet.pictures import Pictures
 from tasks.each_image import TRANSIENT_RETRIES, each_image
 
 
 @task(name="draw", task_run_name="draw", cache_policy=NO_CACHE, **TRANSIENT_RETRIES)
-def draw(jobs: list[ImageJob], pictures: Pictures) -> list[ImageJob]:
+def draw(jobs: Jobs, pictures: Pictures) -> Jobs:
     """Draw the annotated picture of each job that asks for one."""
 
     def work(job: ImageJob) -> ImageJob:

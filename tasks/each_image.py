@@ -12,7 +12,7 @@ from prefect.tasks import Task, exponential_backoff
 
 from facet.claims import LostClaim
 from facet.errors import ImageError, ObjectNotFound, Unavailable
-from facet.jobs import Failure, ImageJob
+from facet.jobs import Failure, ImageJob, Jobs
 
 RETRIES = 3
 IO_THREADS = 4
@@ -31,9 +31,7 @@ TRANSIENT_RETRIES: dict[str, Any] = {
 }
 
 
-def each_image(
-    step: str, jobs: Sequence[ImageJob], work: Callable[[ImageJob], ImageJob], *, threads: int = 1
-) -> list[ImageJob]:
+def each_image(step: str, jobs: Sequence[ImageJob], work: Callable[[ImageJob], ImageJob], *, threads: int = 1) -> Jobs:
     """Do `work` for every live job. What cannot be done is noted in the job; what is transient raises Unavailable.
 
     Prefect then tries the task again, and all of it is safe to repeat; the last try sets the image back instead.
@@ -53,7 +51,7 @@ def each_image(
             attempts: Iterator[tuple[ImageJob | Exception, float]] = iter(list(pool.map(attempt, live)))
     else:
         attempts = map(attempt, live)
-    done: list[ImageJob] = []
+    done = Jobs()
     for job in jobs:
         if not job.live:
             done.append(job)
@@ -69,7 +67,7 @@ def each_image(
     return done
 
 
-def all_images(step: str, jobs: Sequence[ImageJob], work: Callable[[list[ImageJob]], list[ImageJob]]) -> list[ImageJob]:
+def all_images(step: str, jobs: Sequence[ImageJob], work: Callable[[list[ImageJob]], list[ImageJob]]) -> Jobs:
     """Do `work` for all live jobs at once, in one transaction say; one by one if one of them makes that fail."""
     live = [job for job in jobs if job.live]
     begun = time.perf_counter()
@@ -83,7 +81,7 @@ def all_images(step: str, jobs: Sequence[ImageJob], work: Callable[[list[ImageJo
         return each_image(step, jobs, lambda job: work([job])[0])
     seconds = round(seconds_since(begun) / max(1, len(live)), 4)
     timed = (job.with_changes(timings=job.timings | {step: seconds}) for job in done)
-    return [next(timed) if job.live else job for job in jobs]
+    return Jobs(next(timed) if job.live else job for job in jobs)
 
 
 def seconds_since(begun: float) -> float:

@@ -3,13 +3,13 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from facet.jobs import ImageJob
+from facet.jobs import ImageJob, Jobs
 from facet.services import Services
 from tasks.each_image import TRANSIENT_RETRIES, all_images
 
 
 @task(name="persist-faces", task_run_name="persist faces", cache_policy=NO_CACHE, **TRANSIENT_RETRIES)
-def persist(jobs: list[ImageJob], services: Services) -> list[ImageJob]:
+def persist(jobs: Jobs, services: Services) -> Jobs:
     """Replace each image's faces of this claim; what was its result before stays readable until `upload`."""
 
     def work(live: list[ImageJob]) -> list[ImageJob]:

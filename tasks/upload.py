@@ -1,22 +1,20 @@
 """Upload the annotated pictures, and with that end the images."""
 
-from concurrent.futures import ThreadPoolExecutor
-from uuid import UUID
+import re
+from collections.abc import Sequence
 
 from prefect import task
+from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.actions import ArtifactCreate
-from prefect.context import SyncClientContext
-from prefect.runtime import flow_run, task_run
 
-from facet.jobs import ImageJob
+from facet.jobs import ImageJob, Jobs
 from facet.pictures import Pictures
 from facet.services import Services
 from tasks.each_image import IO_THREADS, TRANSIENT_RETRIES, all_images, each_image
 
 
 @task(name="upload", task_run_name="upload", cache_policy=NO_CACHE, **TRANSIENT_RETRIES)
-def upload(jobs: list[ImageJob], pictures: Pictures, services: Services) -> list[ImageJob]:
+def upload(jobs: Jobs, pictures: Pictures, services: Services) -> Jobs:
     """Store each annotated picture, then make the new results the ones that are read."""
 
     def store(job: ImageJob) -> ImageJob:
@@ -39,20 +37,21 @@ def upload(jobs: list[ImageJob], pictures: Pictures, services: Services) -> list
     return done
 
 
-def _show(jobs: list[ImageJob], services: Services) -> None:
-    """Make the image artifacts over one connection each thread; `create_image_artifact` would open one for each."""
-    flow_run_id, task_run_id = UUID(flow_run.id), UUID(task_run.id)
+def _show(jobs: Sequence[ImageJob], services: Services) -> None:
+    """Make one artifact of the pictures, however many: a picture by itself, several as a page."""
+    if not jobs:
+        return
+    captions = [f"Image {job.image_id} of request {job.request_id}: {job.outcome}" for job in jobs]
+    urls = [f"{services.settings.image_url(job.image_id)}/annotated" for job in jobs]
+    if len(jobs) == 1:
+        create_image_artifact(image_url=urls[0], description=captions[0])
+        return
+    page = "\n\n".join(
+        f"{_plain(caption)}\n\n![{job.image_id}]({url})" for job, caption, url in zip(jobs, captions, urls, strict=True)
+    )
+    create_markdown_artifact(markdown=page, description=f"The annotated pictures of {len(jobs)} images.")
 
-    def show(job: ImageJob) -> None:
-        context.client.create_artifact(
-            ArtifactCreate(
-                type="image",
-                data=f"{services.settings.image_url(job.image_id)}/annotated",
-                description=f"Image {job.image_id} of request {job.request_id}: {job.outcome}",
-                flow_run_id=flow_run_id,
-                task_run_id=task_run_id,
-            )
-        )
 
-    with SyncClientContext.get_or_create() as context, ThreadPoolExecutor(IO_THREADS) as pool:
-        list(pool.map(show, jobs))
+def _plain(text: str) -> str:
+    """Text of a sender's, with nothing in it that Markdown would understand."""
+    return re.sub(r"([!-/:-@[-`{-~])", r"\\\1", text)
