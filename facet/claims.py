@@ -4,19 +4,19 @@ Every write names the epoch of its claim, so that a zombie or an old run that so
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Event, Thread
 from uuid import UUID
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from facet.database import Database
 from facet.errors import Unavailable
-from facet.jobs import Failure, ImageJob, Jobs
+from facet.jobs import Failure, FoundFace, ImageJob, Jobs
 from facet.models import Face, Image, ImageStatus, Lane, Run, RunState
 from facet.settings import Settings
 from facet.webhooks import callback_body, owe
@@ -36,11 +36,6 @@ class Completion:
 
     lost: set[UUID]
     replaced: list[str]
-
-
-def _in_lock_order(jobs: Sequence[ImageJob]) -> list[ImageJob]:
-    """Rows are locked in one order by all, so that no two transactions wait for each other."""
-    return sorted(jobs, key=lambda job: job.image_id)
 
 
 class Claims:
@@ -153,58 +148,56 @@ class Claims:
 
         Returns the images of which the claim is lost; nothing of theirs is written.
         """
-        lost = set()
         with self._database.write() as session:
-            for job in _in_lock_order(jobs):
-                try:
-                    self._owned(session, job)
-                except LostClaim:
-                    lost.add(job.image_id)
-                    continue
-                session.execute(delete(Face).where(Face.image_id == job.image_id, Face.epoch == job.epoch))
-                session.add_all(
-                    Face(
-                        image_id=job.image_id,
-                        epoch=job.epoch,
-                        position=position,
-                        confidence=face.confidence,
-                        x=face.box[0],
-                        y=face.box[1],
-                        width=face.box[2],
-                        height=face.box[3],
-                        keypoints=face.keypoints,
-                        detector=job.detector,
-                    )
-                    for position, face in enumerate(job.faces)
-                )
-        return lost
+            owned = self._owned(session, jobs)
+            session.execute(delete(Face).where(tuple_(Face.image_id, Face.epoch).in_(_claims(owned))))
+            rows = [
+                {
+                    "image_id": job.image_id,
+                    "epoch": job.epoch,
+                    "position": position,
+                    "confidence": face.confidence,
+                    "x": face.box[0],
+                    "y": face.box[1],
+                    "width": face.box[2],
+                    "height": face.box[3],
+                    "keypoints": face.keypoints,
+                    "detector": job.detector,
+                }
+                for job in jobs
+                if job.image_id in owned
+                for position, face in enumerate(job.faces)
+            ]
+            if rows:
+                session.execute(insert(Face), rows)
+        return {job.image_id for job in jobs} - owned.keys()
 
     def complete(self, jobs: Sequence[ImageJob]) -> Completion:
         """Make the results of these claims the images', and owe their senders a callback, in one transaction."""
-        lost, replaced = set(), []
+        replaced, bodies = [], []
         with self._database.write() as session:
-            for job in _in_lock_order(jobs):
-                try:
-                    image = self._owned(session, job)
-                except LostClaim:
-                    lost.add(job.image_id)
+            now = self._database.now(session)
+            owned = self._owned(session, jobs)
+            session.execute(
+                delete(Face).where(Face.image_id.in_(owned), tuple_(Face.image_id, Face.epoch).not_in(_claims(owned)))
+            )
+            for job in jobs:
+                if (image := owned.get(job.image_id)) is None:
                     continue
                 if image.annotated_key not in (None, job.annotated_key):
                     replaced.append(image.annotated_key)
-                session.execute(delete(Face).where(Face.image_id == image.id, Face.epoch != job.epoch))
-                image.status, image.result_epoch = ImageStatus.COMPLETED, job.epoch
-                image.finished_at = self._database.now(session)
+                image.status, image.result_epoch, image.finished_at = ImageStatus.COMPLETED, job.epoch, now
                 image.annotated_key = job.annotated_key if job.annotate else None
                 image.detector = job.detector
-                seconds = (image.finished_at - image.created_at).total_seconds()
-                image.timings = job.timings | {"total": round(seconds, 3)}
-                self._owe_callback(session, image, job)
-        return Completion(lost, [key for key in replaced if key])
+                image.timings = job.timings | {"total": round((now - image.created_at).total_seconds(), 3)}
+                bodies.append((image, self._body(image, job.faces)))
+            owe(session, bodies, now)
+        return Completion({job.image_id for job in jobs} - owned.keys(), [key for key in replaced if key])
 
     def fail(self, job: ImageJob, failure: Failure) -> None:
         """End the image without a result, and owe its sender the reason. Raises LostClaim."""
         with self._database.write() as session:
-            self.end(session, self._owned(session, job), ImageStatus.FAILED, failure)
+            self.end(session, self._own(session, job), ImageStatus.FAILED, failure)
 
     def set_back(self, job: ImageJob, setback: Failure) -> bool:
         """Put the image back in the queue for later, or fail it after too many attempts. Raises LostClaim.
@@ -212,7 +205,7 @@ class Claims:
         Returns whether it will be tried again.
         """
         with self._database.write() as session:
-            image = self._owned(session, job)
+            image = self._own(session, job)
             return self.charge(session, image, setback)
 
     def must_yield(self, run_id: UUID) -> bool:
@@ -229,7 +222,7 @@ class Claims:
     def release(self, job: ImageJob) -> None:
         """Put the image back in the queue, uncharged. Raises LostClaim."""
         with self._database.write() as session:
-            self._owned(session, job).requeue()
+            self._own(session, job).requeue()
 
     def charge(self, session: Session, image: Image, setback: Failure, *, alone: bool = False) -> bool:
         """Charge the image an attempt: back to the queue, or failed when that was its last."""
@@ -245,9 +238,10 @@ class Claims:
 
     def end(self, session: Session, image: Image, status: ImageStatus, failure: Failure) -> None:
         """Fail or cancel the image in the caller's transaction, and owe its sender the reason."""
-        image.status, image.finished_at = status, self._database.now(session)
+        now = self._database.now(session)
+        image.status, image.finished_at = status, now
         image.failure_code, image.failure_reason = failure.code, failure.reason
-        self._owe_callback(session, image, None)
+        owe(session, [(image, callback_body(image, [], None))], now)
 
     def close(self, run_id: UUID) -> None:
         """The run has ended by itself, with each of its images ended or set back: its slot is free."""
@@ -258,22 +252,31 @@ class Claims:
             )
 
     @staticmethod
-    def _owned(session: Session, job: ImageJob) -> Image:
-        image = session.scalars(
+    def _owned(session: Session, jobs: Iterable[ImageJob]) -> dict[UUID, Image]:
+        """Lock the images whose claims still hold."""
+        epochs = {job.image_id: job.epoch for job in jobs}
+        images = session.scalars(
             select(Image)
             .where(
-                Image.id == job.image_id,
-                Image.claim_epoch == job.epoch,
+                Image.id.in_(epochs),
                 Image.status == ImageStatus.PROCESSING,
                 Image.deleted_at.is_(None),
             )
+            .order_by(Image.id)  # one order of locking for all
             .with_for_update()
-        ).one_or_none()
-        if image is None:
-            raise LostClaim(job.image_id)
-        return image
+        )
+        return {image.id: image for image in images if image.claim_epoch == epochs[image.id]}
 
-    def _owe_callback(self, session: Session, image: Image, job: ImageJob | None) -> None:
-        output_url = f"{self._settings.image_url(image.id)}/annotated" if image.annotated_key and job else None
-        body = callback_body(image, job.faces if job else [], output_url)
-        owe(session, image, body, self._database.now(session))
+    def _own(self, session: Session, job: ImageJob) -> Image:
+        try:
+            return self._owned(session, [job])[job.image_id]
+        except KeyError:
+            raise LostClaim(job.image_id) from None
+
+    def _body(self, image: Image, faces: Sequence[FoundFace]) -> str:
+        output_url = f"{self._settings.image_url(image.id)}/annotated" if image.annotated_key else None
+        return callback_body(image, faces, output_url)
+
+
+def _claims(images: Mapping[UUID, Image]) -> list[tuple[UUID, int]]:
+    return [(image.id, image.claim_epoch) for image in images.values()]

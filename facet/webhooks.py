@@ -58,29 +58,34 @@ def callback_body(image: Image, faces: Sequence[FoundFace], output_image_url: st
     return json.dumps(body, separators=(",", ":"))
 
 
-def owe(session: Session, image: Image, body: str, now: datetime) -> None:
-    """Owe the image's sender this result in the caller's transaction; it takes the place of one not yet taken."""
-    if image.callback_url is None:
+def owe(session: Session, bodies: Sequence[tuple[Image, str]], now: datetime) -> None:
+    """Owe the images' senders these results in the caller's transaction; they take the place of ones not yet taken."""
+    owed = [(image, image.callback_url, body) for image, body in bodies if image.callback_url is not None]
+    if not owed:
         return
     session.execute(
         update(Delivery)
-        .where(Delivery.image_id == image.id, Delivery.state == DeliveryState.PENDING)
+        .where(Delivery.image_id.in_([image.id for image, _, _ in owed]), Delivery.state == DeliveryState.PENDING)
         .values(state=DeliveryState.FAILED, reason=SUPERSEDED, finished_at=now)
     )
-    try:
-        origin = parse_url(image.callback_url).origin
-    except UrlRefused:  # the attempt will say so
-        origin = ""
-    session.add(
+    session.add_all(
         Delivery(
             image_id=image.id,
             epoch=image.claim_epoch,
-            url=image.callback_url,
-            origin=origin,
+            url=url,
+            origin=_origin(url),
             body=body,
             due_at=now + RUN_GRACE,
         )
+        for image, url, body in owed
     )
+
+
+def _origin(url: str) -> str:
+    try:
+        return parse_url(url).origin
+    except UrlRefused:  # the attempt will say so
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
