@@ -52,7 +52,7 @@ def worker(
 
 
 def deploy() -> None:
-    """Make the work pool and the deployments in Prefect; repeating it is safe."""
+    """Make the work pool, the deployments and the automations in Prefect; repeating it is safe."""
     settings = get_settings()
     _find_prefect(settings)
 

@@ -195,6 +195,8 @@ def _environment(settings: Settings, home: Path) -> dict[str, str]:
     allowed = {"FACET_CALLBACK_ALLOW": "127.0.0.0/8,::1"} if _is_loopback(settings.host) else {}
     return {
         **allowed,
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        **prefect_retention(settings.retention_days),
         **os.environ,
         _MARK: str(home),
         "FACET_HOME": str(home),
@@ -204,6 +206,17 @@ def _environment(settings: Settings, home: Path) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_WORKER_QUERY_SECONDS": "0.5",
+    }
+
+
+def prefect_retention(days: int | None) -> dict[str, str]:
+    """The settings with which a Prefect server removes its own flow runs, logs, artifacts and events."""
+    if days is None:
+        return {}
+    return {
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(days * 86_400),
+        "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"P{min(days, 7)}D",  # 7 days is Prefect's own default
     }
 
 

@@ -1,4 +1,7 @@
-"""Make in Prefect what the flows need: the work pool, and the deployments of `prefect.yaml`. Repeating it is safe."""
+"""Make in Prefect what the flows need: the work pool, the deployments of `prefect.yaml`, and the automations.
+
+Repeating it is safe.
+"""
 
 import json
 import os
@@ -12,6 +15,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
+from deployments.automations import make_automations
 from deployments.names import DETECT_DEPLOYMENT
 from facet.settings import Settings
 
@@ -31,8 +35,11 @@ def deploy(settings: Settings) -> None:
                 WorkPoolCreate(name=settings.work_pool, type="process", base_job_template=template),
                 overwrite=True,
             )
+            make_automations(client)
         except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError) as error:
-            raise DeployFailed(f"The work pool {settings.work_pool} cannot be made: {error}") from error
+            raise DeployFailed(
+                f"The work pool {settings.work_pool} and the automations cannot be made: {error}"
+            ) from error
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
         cwd=_HERE.parent,

@@ -2,21 +2,29 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
 from prefect.client.schemas.objects import State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, get_current_settings
-from prefect.states import Crashed
+from prefect.states import Cancelled, Crashed
 
 from deployments.names import DETECT_DEPLOYMENT
-from facet.dispatch import Created, Dispatcher, Fate
+from facet.dispatch import Created, Dispatcher, Fate, Underway
 from facet.errors import Unavailable
 from facet.models import Lane
 from facet.services import Services
@@ -29,6 +37,8 @@ _FATES = {
     StateType.CANCELLED: Fate.CANCELLED,
     StateType.PAUSED: Fate.SUSPENDED,
 }
+
+_UNDERWAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
 
 _MOST_TAGGED = 4
@@ -45,10 +55,8 @@ class PrefectFlowRuns:
 
     def create(self, run_id: UUID, image_ids: Sequence[UUID], request_ids: Sequence[str], lane: Lane) -> Created:
         with self._prefect() as client:
-            if self._deployment_id is None:
-                self._deployment_id = client.read_deployment_by_name(DETECT_DEPLOYMENT).id
             flow_run = client.create_flow_run_from_deployment(
-                self._deployment_id,
+                self._deployment(client),
                 parameters={"image_ids": [str(image_id) for image_id in image_ids]},
                 name=_name(request_ids),
                 tags=_tags(image_ids, request_ids, lane),
@@ -65,6 +73,20 @@ class PrefectFlowRuns:
         fates = {run.id: _fate(run.state) for run in found}
         return {flow_run_id: fates.get(flow_run_id, Fate.ABSENT) for flow_run_id in flow_run_ids}
 
+    def underway(self, seconds: float) -> list[Underway]:
+        with self._prefect() as client:
+            found = client.read_flow_runs(
+                deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[self._deployment(client)])),
+                flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNDERWAY))),
+                sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+            )
+        before = datetime.now(UTC) - timedelta(seconds=seconds)
+        return [
+            Underway(run.id, started=run.state.type is not StateType.PENDING)
+            for run in found
+            if run.state and run.state.timestamp < before
+        ]
+
     def crash(self, flow_run_id: UUID, reason: str) -> None:
         with self._prefect() as client:
             try:
@@ -72,11 +94,17 @@ class PrefectFlowRuns:
             except ObjectNotFound:
                 return
             if flow_run.state is None or not flow_run.state.is_final():
-                client.set_flow_run_state(flow_run_id, Crashed(message=reason), force=True)
+                end = Cancelled if flow_run.state and flow_run.state.is_cancelling() else Crashed
+                client.set_flow_run_state(flow_run_id, end(message=reason), force=True)
 
     def check(self) -> None:
         with self._prefect() as client:
             client.hello()
+
+    def _deployment(self, client: SyncPrefectClient) -> UUID:
+        if self._deployment_id is None:
+            self._deployment_id = client.read_deployment_by_name(DETECT_DEPLOYMENT).id
+        return self._deployment_id
 
     @contextmanager
     def _prefect(self) -> Iterator[SyncPrefectClient]:

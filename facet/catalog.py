@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, delete, func, select
+from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.orm import Session, selectinload
 
 from facet.cursors import Cursor
@@ -141,6 +141,15 @@ class Catalog:
                 raise
             return self._store.get(newer.annotated_key or "")
 
+    def forget_annotated(self, image: Image) -> None:
+        """Promise no annotated picture for this result any more: it is lost, and what it was drawn on too."""
+        with self._database.write() as session:
+            session.execute(
+                update(Image)
+                .where(Image.id == image.id, Image.annotated_key == image.annotated_key)
+                .values(annotated_key=None)
+            )
+
     def remove(self, image_id: UUID) -> bool:
         """Remove an image with its faces and objects; a run that works on it loses its claim.
 
@@ -154,10 +163,11 @@ class Catalog:
                 return False
             image.deleted_at = self._database.now(session)  # a tombstone, until its objects are gone too
             image.claim_epoch += 1
-        self._purge(image)
+        self.purge(image)
         return True
 
-    def _purge(self, image: Image) -> None:
+    def purge(self, image: Image) -> None:
+        """Remove the objects and then the row of an image that is marked as deleted; repeating it is safe."""
         for key in list(self._store.keys(image.prefix)):
             self._store.delete(key)
         with self._database.write() as session:

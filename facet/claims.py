@@ -199,6 +199,24 @@ class Claims:
         with self._database.write() as session:
             self.end(session, self._own(session, job), ImageStatus.FAILED, failure)
 
+    def fail_waiting(self, image_id: UUID, failure: Failure) -> bool:
+        """End an image that no run has, and owe its sender the reason. Returns whether it still waited."""
+        with self._database.write() as session:
+            image = session.scalars(
+                select(Image)
+                .where(
+                    Image.id == image_id,
+                    Image.status == ImageStatus.QUEUED,
+                    Image.run_id.is_(None),
+                    Image.deleted_at.is_(None),
+                )
+                .with_for_update()
+            ).one_or_none()
+            if image:
+                image.claim_epoch += 1
+                self.end(session, image, ImageStatus.FAILED, failure)
+            return image is not None
+
     def set_back(self, job: ImageJob, setback: Failure) -> bool:
         """Put the image back in the queue for later, or fail it after too many attempts. Raises LostClaim.
 

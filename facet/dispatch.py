@@ -69,6 +69,14 @@ class Created:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Underway:
+    """A flow run that Prefect takes to be started (Running), or about to be (Pending)."""
+
+    flow_run_id: UUID
+    started: bool
+
+
 class FlowRuns(Protocol):
     """Prefect, as far as the dispatcher needs it. Every method raises Unavailable when it does not answer."""
 
@@ -78,8 +86,15 @@ class FlowRuns(Protocol):
 
     def fates(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, Fate]: ...
 
+    def underway(self, seconds: float) -> list[Underway]:
+        """The flow runs that have been Pending, Running or Cancelling for longer than this; some of them if many."""
+        ...
+
     def crash(self, flow_run_id: UUID, reason: str) -> None:
-        """Tell Prefect that a flow run it believes to be running is dead; one that has ended is left alone."""
+        """Tell Prefect that a flow run it believes to be alive is dead; one that has ended is left alone.
+
+        One that was being cancelled is cancelled with that.
+        """
         ...
 
     def check(self) -> None: ...
@@ -136,7 +151,9 @@ class Dispatcher:
     def dispatch(self) -> int:
         """Look after the runs in flight, then fill the free slots. Returns the number of flow runs created."""
         self.expire_leases()
-        self.watch()
+        if time.monotonic() >= self._watch_due:
+            self._watch_due = time.monotonic() + _WATCH_SECONDS
+            self.watch()
         self.create_missing()
         created = 0
         while run_id := self.reserve():
@@ -225,10 +242,7 @@ class Dispatcher:
                 self._flow_runs.crash(run.flow_run_id, "The run's process has stopped renewing its lease.")
 
     def watch(self) -> None:
-        """Ask Prefect, now and then, about the runs in flight, and free the slots of those that are over."""
-        if time.monotonic() < self._watch_due:
-            return
-        self._watch_due = time.monotonic() + _WATCH_SECONDS
+        """Ask Prefect about the runs in flight, and free the slots of those that are over."""
         with self._database.read() as session:
             before = self._database.now(session) - _CREATION_GRACE
             flow_run_ids = session.scalars(

@@ -106,6 +106,16 @@ class IdempotencyKeys:
         with self._database.write() as session:
             session.execute(delete(IdempotencyKey).where(_is_held(hold), IdempotencyKey.status_code.is_(None)))
 
+    def sweep(self) -> int:
+        """Forget every key whose time is over, a few at a time. Returns how many there were."""
+        forgotten = 0
+        while True:
+            with self._database.write() as session:
+                swept = self._sweep(session)
+            forgotten += swept
+            if swept < _SWEPT:
+                return forgotten
+
     @staticmethod
     def _row(session: Session, hold: Hold) -> IdempotencyKey | None:
         return session.get(IdempotencyKey, (hold.owner, hold.key), with_for_update=True, populate_existing=True)
@@ -128,7 +138,7 @@ class IdempotencyKeys:
         row.status_code = row.location = row.body = None
 
     @staticmethod
-    def _sweep(session: Session) -> None:
+    def _sweep(session: Session) -> int:
         """Forget a few keys whose time is over."""
         keys = session.execute(
             select(IdempotencyKey.owner, IdempotencyKey.key)
@@ -142,6 +152,7 @@ class IdempotencyKeys:
                     tuple_(IdempotencyKey.owner, IdempotencyKey.key).in_([tuple(key) for key in keys])
                 )
             )
+        return len(keys)
 
 
 def _is_held(hold: Hold) -> ColumnElement[bool]:

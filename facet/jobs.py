@@ -22,6 +22,9 @@ class Failure(BaseModel):
     reason: str
 
 
+OBJECT_MISSING = Failure(code="object-missing", reason="The stored picture is gone.")
+
+
 class ImageJob(BaseModel):
     """An image as one claim works on it. Its writes hold only while `epoch` is the image's claim epoch."""
 

@@ -122,6 +122,13 @@ class Settings(BaseSettings):
     )
     idempotency_hours: float = Field(24.0, gt=0, description="Hours that an `Idempotency-Key` is remembered.")
 
+    retention_days: int | None = Field(
+        None,
+        ge=1,
+        description="Days after which ended images, their results and callbacks are removed, "
+        "with the flow runs and logs of `facet up`'s Prefect. Unset: nothing is.",
+    )
+
     @field_validator("callback_allow")
     @classmethod
     def _check_callback_allow(cls, value: str) -> str:

@@ -12,7 +12,7 @@ from prefect.tasks import Task, exponential_backoff
 
 from facet.claims import LostClaim
 from facet.errors import ImageError, ObjectNotFound, Unavailable
-from facet.jobs import Failure, ImageJob, Jobs
+from facet.jobs import OBJECT_MISSING, Failure, ImageJob, Jobs
 
 RETRIES = 3
 IO_THREADS = 4
@@ -96,6 +96,6 @@ def note(job: ImageJob, error: Exception) -> ImageJob:
     if isinstance(error, ImageError):
         return job.with_changes(failure=Failure(code=error.code, reason=str(error)))
     if isinstance(error, ObjectNotFound):
-        return job.with_changes(failure=Failure(code="object-missing", reason="The stored picture is gone."))
+        return job.with_changes(failure=OBJECT_MISSING)
     get_run_logger().exception("Image %s met an unexpected error", job.image_id)
     return job.with_changes(failure=Failure(code="error", reason=f"Unexpected {type(error).__name__}: {error}"))

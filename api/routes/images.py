@@ -231,6 +231,8 @@ def _why_not_annotated(image: Image) -> tuple[str, str]:
             "not-yet",
             f"The image is {image.status}; its annotated picture is not there yet. Try again shortly.",
         )
+    if image.status is ImageStatus.COMPLETED and image.annotate:
+        return "gone", "The annotated picture was lost from the object store, and could not be drawn anew."
     if image.status is ImageStatus.COMPLETED:
         return "not-annotated", "The image was submitted with annotate=false."
     return "no-result", f"The image is {image.status}: {image.failure_reason}"

@@ -1,11 +1,11 @@
 """Object storage: one small interface, kept in a folder or on an S3 server."""
 
 from facet.settings import Settings
-from facet.storage.base import ObjectStore
+from facet.storage.base import ObjectStore, StoredObject
 from facet.storage.folder import FolderStore
 from facet.storage.s3 import S3Store
 
-__all__ = ["FolderStore", "ObjectStore", "S3Store", "open_store"]
+__all__ = ["FolderStore", "ObjectStore", "S3Store", "StoredObject", "open_store"]
 
 
 def open_store(settings: Settings) -> ObjectStore:

@@ -1,7 +1,17 @@
 """What every object store offers."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as a listing shows it; the time is the store's own."""
+
+    key: str
+    modified: datetime
 
 
 class ObjectStore(Protocol):
@@ -24,6 +34,14 @@ class ObjectStore(Protocol):
 
     def keys(self, prefix: str) -> Iterator[str]:
         """The keys that begin with `prefix`, which ends in `/`."""
+        ...
+
+    def objects(self, prefix: str) -> Iterator[StoredObject]:
+        """The objects under `prefix`, which ends in `/`, in the order of their keys and in flat memory.
+
+        With them comes what a put that was cut short has left, where a store keeps that: under a key whose last word
+        begins with a dot.
+        """
         ...
 
     def check(self) -> None:

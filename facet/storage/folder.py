@@ -1,12 +1,17 @@
 """Objects as files of a folder."""
 
+import heapq
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from facet.errors import ObjectNotFound, Unavailable
+from facet.storage.base import StoredObject
+
+_SORTED_AT_ONCE = 50_000
 
 
 class FolderStore:
@@ -49,6 +54,10 @@ class FolderStore:
                 if path.is_file() and not path.name.startswith("."):
                     yield path.relative_to(self._folder).as_posix()
 
+    def objects(self, prefix: str) -> Iterator[StoredObject]:
+        with _unavailable():
+            yield from _walk(str(self._path(prefix)), prefix)
+
     def check(self) -> None:
         with _unavailable():
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -60,6 +69,31 @@ class FolderStore:
         if not path.is_relative_to(self._folder.resolve()):
             raise ValueError(f"The key {key!r} leads out of the store.")
         return path
+
+
+def _walk(folder: str, prefix: str) -> Iterator[StoredObject]:
+    """The files beneath, in the order of their keys; a large folder is read several times rather than kept."""
+    after = ""
+    while names := heapq.nsmallest(_SORTED_AT_ONCE, _names(folder, after)):
+        for name in names:
+            if name.endswith("/"):
+                yield from _walk(os.path.join(folder, name[:-1]), prefix + name)
+            else:
+                with suppress(FileNotFoundError):  # deleted since
+                    modified = os.stat(os.path.join(folder, name)).st_mtime
+                    yield StoredObject(prefix + name, datetime.fromtimestamp(modified, UTC))
+        if len(names) < _SORTED_AT_ONCE:
+            return
+        after = names[-1]
+
+
+def _names(folder: str, after: str) -> Iterator[str]:
+    """The names in a folder that sort behind `after`; those of folders end in `/`, as they do in keys."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            name = f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
+            if name > after:
+                yield name
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from minio import Minio
 from minio.error import MinioException, S3Error
 
 from facet.errors import ObjectNotFound, Unavailable
+from facet.storage.base import StoredObject
 
 
 class S3Store:
@@ -67,6 +68,12 @@ class S3Store:
             for entry in self._client.list_objects(self._bucket, prefix=prefix, recursive=True):
                 if entry.object_name:
                     yield entry.object_name
+
+    def objects(self, prefix: str) -> Iterator[StoredObject]:
+        with _unavailable():
+            for entry in self._client.list_objects(self._bucket, prefix=prefix, recursive=True):
+                if entry.object_name and entry.last_modified:
+                    yield StoredObject(entry.object_name, entry.last_modified)
 
     def check(self) -> None:
         with _unavailable():

@@ -1,50 +1,19 @@
 """The dispatcher on real databases; Prefect is a record of calls here, and real in tests/flows."""
 
 import json
-from collections.abc import Sequence
-from datetime import timedelta
 from threading import Lock, Thread
-from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import func, select, update
 
 from facet.claims import Claims
 from facet.database import Database
-from facet.dispatch import Created, Dispatcher, Fate
+from facet.dispatch import Dispatcher, Fate
 from facet.errors import Unavailable
 from facet.models import Delivery, Image, ImageStatus, Lane, Run, RunState
 from facet.settings import Settings
+from tests.support.flow_runs import RecordedFlowRuns, age_runs, start
 from tests.support.images import add_images, reload
-
-
-class RecordedFlowRuns:
-    """Prefect's part of the bargain: one flow run an idempotency key, and a fate for each."""
-
-    def __init__(self) -> None:
-        self.down = False
-        self.created: dict[UUID, Created] = {}
-        self.images: dict[UUID, list[UUID]] = {}
-        self.fate: dict[UUID, Fate] = {}
-        self.crashed: list[UUID] = []
-        self._lock = Lock()
-
-    def create(self, run_id: UUID, image_ids: Sequence[UUID], request_ids: Sequence[str], lane: Lane) -> Created:
-        self.check()
-        with self._lock:
-            self.images.setdefault(run_id, list(image_ids))
-            return self.created.setdefault(run_id, Created(uuid4(), "run"))
-
-    def fates(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, Fate]:
-        self.check()
-        return {i: self.fate.get(i, Fate.UNDERWAY) for i in flow_run_ids}
-
-    def crash(self, flow_run_id: UUID, reason: str) -> None:
-        self.crashed.append(flow_run_id)
-
-    def check(self) -> None:
-        if self.down:
-            raise Unavailable("Prefect is down.")
 
 
 @pytest.fixture
@@ -57,21 +26,9 @@ def dispatcher(database: Database, claims: Claims, prefect: RecordedFlowRuns, se
     return Dispatcher(database, claims, prefect, settings)
 
 
-def age_runs(database: Database, seconds: int = 60) -> None:
-    """Let the grace in which a flow run is created pass."""
-    with database.write() as session:
-        for run in session.scalars(select(Run)):
-            run.created_at -= timedelta(seconds=seconds)
-
-
 def in_flight(database: Database) -> int:
     with database.read() as session:
         return session.scalar(select(func.count()).select_from(Run).where(Run.state != RunState.OVER)) or 0
-
-
-def start(claims: Claims, prefect: RecordedFlowRuns, run_id: UUID) -> None:
-    created = prefect.created[run_id]
-    claims.open(prefect.images[run_id], run_id=run_id, flow_run_id=created.flow_run_id, flow_run_name=created.name)
 
 
 def test_one_image_is_taken_at_once_and_many_in_bounded_batches(
@@ -208,7 +165,6 @@ def test_what_a_run_leaves_goes_the_way_of_its_fate(
     start(claims, prefect, run_id)
     prefect.fate[prefect.created[run_id].flow_run_id] = fate
     age_runs(database)
-    dispatcher._watch_due = 0
     dispatcher.watch()
     after = reload(database, image)
     assert (after.status, after.attempts, in_flight(database)) == (status, attempts, 0)
@@ -222,7 +178,6 @@ def test_a_run_that_never_started_costs_no_attempt(
     [created] = prefect.created.values()
     prefect.fate[created.flow_run_id] = Fate.CRASHED
     age_runs(database)
-    dispatcher._watch_due = 0
     dispatcher.watch()
     after = reload(database, image)
     assert (after.status, after.run_id, after.attempts) == (ImageStatus.QUEUED, None, 0)

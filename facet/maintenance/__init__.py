@@ -1,0 +1,52 @@
+"""What sets right whatever the rest of the service has left wrong, and removes what is old."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from facet.dispatch import Dispatcher, FlowRuns
+from facet.errors import Unavailable
+from facet.maintenance.findings import Finding
+from facet.maintenance.objects import ObjectAudit
+from facet.maintenance.retention import Retention
+from facet.maintenance.timers import TimerAudit
+from facet.services import Services
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found and mended, and what stood in the way of the rest."""
+
+    findings: Sequence[Finding]
+    troubles: Sequence[str]
+
+    @property
+    def summary(self) -> str:
+        found = sum(finding.found for finding in self.findings)
+        missed = sum(finding.found for finding in self.findings if finding.timers)
+        words = [f"{found} found, {sum(finding.mended for finding in self.findings)} mended."]
+        if missed:
+            words.append(f"The dispatchers' timers missed {missed} of them: see that an API process runs.")
+        return " ".join([*words, *self.troubles])
+
+
+def maintain(services: Services, dispatcher: Dispatcher, flow_runs: FlowRuns) -> Report:
+    """Audit, mend and remove. A part that cannot be done now holds up none of the others."""
+    database, store, catalog = services.database, services.store, services.catalog
+    settings, claims = services.settings, services.claims
+    parts: list[Callable[[], list[Finding]]] = [
+        TimerAudit(database, dispatcher, flow_runs, settings).run,
+        Retention(database, catalog, services.idempotency, settings).run,
+        ObjectAudit(database, store, catalog, claims, settings).run,
+    ]
+    findings: list[Finding] = []
+    troubles: list[str] = []
+    for part in parts:
+        try:
+            findings += part()
+        except Unavailable as error:
+            troubles.append(str(error))
+    troubles += [f"{finding.kind}: {finding.alarm}" for finding in findings if finding.alarm]
+    return Report(findings, troubles)

@@ -1,0 +1,62 @@
+"""Prefect for tests of what uses it: a record of calls. The real one is in tests/flows."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from threading import Lock
+from uuid import UUID, uuid4
+
+from sqlalchemy import select
+
+from facet.claims import Claims
+from facet.database import Database
+from facet.dispatch import Created, Fate, Underway
+from facet.errors import Unavailable
+from facet.models import Lane, Run
+
+
+class RecordedFlowRuns:
+    """Prefect's part of the bargain: one flow run an idempotency key, and a fate for each."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self.created: dict[UUID, Created] = {}
+        self.images: dict[UUID, list[UUID]] = {}
+        self.fate: dict[UUID, Fate] = {}
+        self.crashed: list[UUID] = []
+        self.stuck: list[Underway] = []
+        self._lock = Lock()
+
+    def create(self, run_id: UUID, image_ids: Sequence[UUID], request_ids: Sequence[str], lane: Lane) -> Created:
+        self.check()
+        with self._lock:
+            self.images.setdefault(run_id, list(image_ids))
+            return self.created.setdefault(run_id, Created(uuid4(), "run"))
+
+    def fates(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, Fate]:
+        self.check()
+        return {i: self.fate.get(i, Fate.UNDERWAY) for i in flow_run_ids}
+
+    def underway(self, seconds: float) -> list[Underway]:
+        self.check()
+        return self.stuck
+
+    def crash(self, flow_run_id: UUID, reason: str) -> None:
+        self.crashed.append(flow_run_id)
+        self.fate[flow_run_id] = Fate.CRASHED
+        self.stuck = [stuck for stuck in self.stuck if stuck.flow_run_id != flow_run_id]
+
+    def check(self) -> None:
+        if self.down:
+            raise Unavailable("Prefect is down.")
+
+
+def age_runs(database: Database, seconds: int = 60) -> None:
+    """Let the grace in which a flow run is created pass."""
+    with database.write() as session:
+        for run in session.scalars(select(Run)):
+            run.created_at -= timedelta(seconds=seconds)
+
+
+def start(claims: Claims, prefect: RecordedFlowRuns, run_id: UUID) -> None:
+    created = prefect.created[run_id]
+    claims.open(prefect.images[run_id], run_id=run_id, flow_run_id=created.flow_run_id, flow_run_name=created.name)
