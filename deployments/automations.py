@@ -15,7 +15,7 @@ _LEAST_SECONDS = 120
 
 def make_automations(client: SyncPrefectClient) -> None:
     """Make Facet's automations, or change those of their names to what they are now; one that is paused stays so."""
-    for automation in (crash_zombies(),):
+    for automation in (crash_zombies(zombie_after()),):
         found = client.read_automations_by_name(automation.name)
         if not found:
             client.create_automation(automation)
@@ -23,7 +23,7 @@ def make_automations(client: SyncPrefectClient) -> None:
             client.update_automation(former.id, automation.model_copy(update={"enabled": former.enabled}))
 
 
-def crash_zombies() -> AutomationCore:
+def crash_zombies(silence: timedelta) -> AutomationCore:
     """Crash flow runs of Facet that have stopped to send heartbeats: nobody was left to say that they are dead.
 
     Any event of the flow run counts as a sign of life, so one that has ended, or waits for its next attempt, is none.
@@ -41,7 +41,7 @@ def crash_zombies() -> AutomationCore:
             expect={"prefect.flow-run.*"},
             posture=Posture.Proactive,
             threshold=1,
-            within=zombie_after(),
+            within=silence,
         ),
         actions=[ChangeFlowRunState(state=StateType.CRASHED, message="The flow run's heartbeats have stopped.")],
     )
