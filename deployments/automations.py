@@ -1,5 +1,6 @@
 """Automations: what Prefect does by itself when its events ask for it, or stay out."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -10,12 +11,13 @@ from prefect.events.schemas.events import ResourceSpecification
 from prefect.settings import get_current_settings
 
 _MISSED_BEATS = 4
-_LEAST_SECONDS = 120
+_LEAST_SILENCE = timedelta(minutes=2)
+_START = timedelta(minutes=5)
 
 
 def make_automations(client: SyncPrefectClient) -> None:
     """Make Facet's automations, or change those of their names to what they are now; one that is paused stays so."""
-    for automation in (crash_zombies(zombie_after()),):
+    for automation in _automations():
         found = client.read_automations_by_name(automation.name)
         if not found:
             client.create_automation(automation)
@@ -23,31 +25,47 @@ def make_automations(client: SyncPrefectClient) -> None:
             client.update_automation(former.id, automation.model_copy(update={"enabled": former.enabled}))
 
 
-def crash_zombies(silence: timedelta) -> AutomationCore:
-    """Crash flow runs of Facet that have stopped to send heartbeats: nobody was left to say that they are dead.
+def _automations() -> Iterator[AutomationCore]:
+    yield crash_unstarted(_START)
+    if beat := get_current_settings().flows.heartbeat_frequency:
+        yield crash_zombies(max(_LEAST_SILENCE, timedelta(seconds=_MISSED_BEATS * beat)))
 
-    Any event of the flow run counts as a sign of life, so one that has ended, or waits for its next attempt, is none.
-    """
+
+def crash_zombies(silence: timedelta) -> AutomationCore:
+    """Crash flow runs whose heartbeats have stopped: nobody was left to say that they are dead."""
+    return _crash_silent(
+        "facet: crash flow runs without heartbeats",
+        after={"prefect.flow-run.Running", "prefect.flow-run.Retrying", "prefect.flow-run.heartbeat"},
+        silence=silence,
+        message="The flow run's heartbeats have stopped.",
+    )
+
+
+def crash_unstarted(silence: timedelta) -> AutomationCore:
+    """Crash flow runs that a worker has taken and that have not begun: their worker is dead."""
+    return _crash_silent(
+        "facet: crash flow runs that do not begin",
+        after={"prefect.flow-run.Pending", "prefect.flow-run.Submitting"},
+        silence=silence,
+        message="The flow run was taken by a worker and has not begun.",
+    )
+
+
+def _crash_silent(name: str, *, after: set[str], silence: timedelta, message: str) -> AutomationCore:
+    """Any event of the flow run is a sign of life: one that has ended, or waits for its next attempt, is let be."""
     return AutomationCore(
-        name="facet: crash zombie flow runs",
-        description="A flow run that has sent no heartbeat for long has died without a word.",
+        name=name,
         trigger=EventTrigger(
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
             match_related=ResourceSpecification(
                 {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.facet"}
             ),
             for_each={"prefect.resource.id"},
-            after={"prefect.flow-run.heartbeat"},
+            after=after,
             expect={"prefect.flow-run.*"},
             posture=Posture.Proactive,
             threshold=1,
             within=silence,
         ),
-        actions=[ChangeFlowRunState(state=StateType.CRASHED, message="The flow run's heartbeats have stopped.")],
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=message)],
     )
-
-
-def zombie_after() -> timedelta:
-    """The silence after which a flow run is taken for dead, as the heartbeats' interval has it."""
-    beat = get_current_settings().flows.heartbeat_frequency or 0
-    return timedelta(seconds=max(_LEAST_SECONDS, _MISSED_BEATS * beat))

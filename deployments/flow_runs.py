@@ -25,7 +25,7 @@ from prefect.states import Cancelled, Crashed
 
 from deployments.names import DETECT_DEPLOYMENT
 from facet.dispatch import Created, Dispatcher, Fate, Underway
-from facet.errors import Unavailable
+from facet.errors import Refused, Unavailable
 from facet.models import Lane
 from facet.services import Services
 from facet.settings import Settings
@@ -38,6 +38,7 @@ _FATES = {
     StateType.PAUSED: Fate.SUSPENDED,
 }
 
+_FOR_EVER = {400, 409, 413, 422}
 _UNDERWAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
 
@@ -119,7 +120,14 @@ class PrefectFlowRuns:
                 f"Prefect does not know the deployment {DETECT_DEPLOYMENT}: run `facet deploy`."
             ) from error
         except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError) as error:
+            if isinstance(error, PrefectHTTPStatusError) and error.response.status_code in _FOR_EVER:
+                raise Refused(f"Prefect refuses it with {error.response.status_code}: {_words(error)}") from error
             raise Unavailable(f"Prefect does not answer: {type(error).__name__}.") from error
+
+
+def _words(error: PrefectHTTPStatusError) -> str:
+    """Prefect's own words, on one line and not too many."""
+    return " ".join(error.response.text.split())[:300]
 
 
 def _fate(state: State | None) -> Fate:

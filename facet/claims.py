@@ -261,6 +261,18 @@ class Claims:
         image.failure_code, image.failure_reason = failure.code, failure.reason
         owe(session, [(image, callback_body(image, [], None))], now)
 
+    def hand_back(self, run_id: UUID) -> None:
+        """The run's process was asked to end: as before its start, the run waits to be taken up, and nobody is charged.
+
+        What becomes of it, Prefect knows, and the dispatcher asks there.
+        """
+        with self._database.write() as session:
+            session.execute(
+                update(Run)
+                .where(Run.id == run_id, Run.state == RunState.RUNNING)
+                .values(state=RunState.RESERVED, lease_until=None, in_hand=[])
+            )
+
     def close(self, run_id: UUID) -> None:
         """The run has ended by itself, with each of its images ended or set back: its slot is free."""
         with self._database.write() as session:

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from facet.claims import Claims
 from facet.database import Database, utcnow
-from facet.errors import Unavailable
+from facet.errors import Refused, Unavailable
 from facet.jobs import Failure
 from facet.models import Image, ImageStatus, Lane, Run, RunState
 from facet.settings import Settings
@@ -81,7 +81,10 @@ class FlowRuns(Protocol):
     """Prefect, as far as the dispatcher needs it. Every method raises Unavailable when it does not answer."""
 
     def create(self, run_id: UUID, image_ids: Sequence[UUID], request_ids: Sequence[str], lane: Lane) -> Created:
-        """Create the flow run of a batch; the same `run_id` always gives the same flow run."""
+        """Create the flow run of a batch; the same `run_id` always gives the same flow run.
+
+        Raises Refused, if no other attempt will do better.
+        """
         ...
 
     def fates(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, Fate]: ...
@@ -218,11 +221,25 @@ class Dispatcher:
         if not images:  # all were deleted meanwhile
             self._claims.close(run_id)
             return
-        created = self._flow_runs.create(run_id, [i for i, _ in images], [r for _, r in images], run.lane)
+        try:
+            created = self._flow_runs.create(run_id, [i for i, _ in images], [r for _, r in images], run.lane)
+        except Refused as error:
+            self._give_up(run_id, error)
+            return
         with self._database.write() as session:
             run = session.get_one(Run, run_id, with_for_update=True)
             run.flow_run_id, run.flow_run_name = created.flow_run_id, created.name
         log.info("Flow run %s (%s) takes %d image(s).", created.name, created.flow_run_id, len(images))
+
+    def _give_up(self, run_id: UUID, error: Refused) -> None:
+        """End a batch whose flow run cannot be: its images are charged and tried alone, for one may be to blame."""
+        log.error("A batch's flow run is refused: %s", error)
+        with self._database.write() as session:
+            run = session.get_one(Run, run_id, with_for_update=True)
+            run.state, run.finished_at = RunState.OVER, self._database.now(session)
+            for image in self._unfinished(session, run):
+                image.claim_epoch += 1
+                self._claims.charge(session, image, Failure(code="refused", reason=str(error)), alone=True)
 
     # ---- the runs in flight
 
@@ -269,7 +286,19 @@ class Dispatcher:
         started = run.state is RunState.RUNNING
         in_hand = set(run.in_hand)
         run.state, run.finished_at, run.in_hand = RunState.OVER, self._database.now(session), []
-        unfinished = session.scalars(
+        for image in self._unfinished(session, run):
+            if fate is Fate.CANCELLED:
+                image.claim_epoch += 1
+                self._claims.end(session, image, ImageStatus.CANCELLED, CANCELLED)
+            elif started and fate is not Fate.SUSPENDED and (not in_hand or str(image.id) in in_hand):
+                self._claims.charge(session, image, CRASHED, alone=True)
+            else:
+                image.requeue()
+                image.available_at = self._database.now(session) + (timedelta() if started else _RELEASE_DELAY)
+
+    @staticmethod
+    def _unfinished(session: Session, run: Run) -> Sequence[Image]:
+        return session.scalars(
             select(Image)
             .where(
                 Image.run_id == run.id,
@@ -279,12 +308,3 @@ class Dispatcher:
             .order_by(Image.id)
             .with_for_update()
         ).all()
-        for image in unfinished:
-            if fate is Fate.CANCELLED:
-                image.claim_epoch += 1
-                self._claims.end(session, image, ImageStatus.CANCELLED, CANCELLED)
-            elif started and fate is not Fate.SUSPENDED and (not in_hand or str(image.id) in in_hand):
-                self._claims.charge(session, image, CRASHED, alone=True)
-            else:
-                image.requeue()
-                image.available_at = self._database.now(session) + (timedelta() if started else _RELEASE_DELAY)

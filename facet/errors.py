@@ -9,6 +9,10 @@ class Overloaded(Unavailable):
     """No more submissions are taken for now: the queue is too long, or the disk too full."""
 
 
+class Refused(Exception):
+    """Prefect answers that it will not have this flow run, however often it is asked."""
+
+
 class ObjectNotFound(Exception):
     """The object store holds nothing under this key."""
 

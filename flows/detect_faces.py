@@ -1,11 +1,14 @@
 """The main flow: find the faces of one or many images."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
+from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
@@ -36,7 +39,7 @@ def detect_faces(image_ids: list[UUID]) -> State[None]:
     flow_run = context.flow_run
     run_id = _run_id(flow_run.idempotency_key, flow_run.id)
     jobs = services.claims.open(image_ids, run_id=run_id, flow_run_id=flow_run.id, flow_run_name=flow_run.name)
-    with services.claims.leased(run_id):
+    with _handed_back(run_id, services), services.claims.leased(run_id):
         pictures = Pictures(services.store, max_pixels=services.settings.max_image_pixels)
         jobs = fetch(jobs, pictures)
         jobs = detect(jobs, pictures, services, run_id)
@@ -61,6 +64,19 @@ def _run_id(idempotency_key: str | None, flow_run_id: UUID) -> UUID:
         return UUID(idempotency_key or "")
     except ValueError:
         return flow_run_id
+
+
+@contextmanager
+def _handed_back(run_id: UUID, services: Services) -> Iterator[None]:
+    """A worker that is ended ends its runs by SIGTERM, for another to take up; that is no image's fault."""
+    try:
+        yield
+    except TerminationSignal:
+        try:
+            services.claims.hand_back(run_id)
+        except Unavailable as error:
+            get_run_logger().warning("The run is not handed back, and its lease will end: %s", error)
+        raise
 
 
 def _end_the_rest(jobs: Jobs, services: Services) -> None:

@@ -219,3 +219,42 @@ def test_a_bulk_run_yields_when_interactive_work_waits(
     claims.release(job)
     released = reload(database, bulk)
     assert (released.status, released.run_id, released.attempts) == (ImageStatus.QUEUED, None, 0)
+
+
+def test_a_flow_run_that_prefect_refuses_holds_up_no_other_and_fails_its_image_with_the_reason(
+    database: Database, claims: Claims, dispatcher: Dispatcher, prefect: RecordedFlowRuns, settings: Settings
+) -> None:
+    images = add_images(database, 3)  # of request-0 to request-2
+    prefect.refused = {"request-1"}
+    for _ in range(settings.max_attempts):
+        with database.write() as session:
+            session.execute(update(Image).values(available_at=Image.created_at))
+        dispatcher.dispatch()
+        for run_id in prefect.created:
+            claims.close(run_id)
+    assert sorted(prefect.images.values()) == sorted([[images[0].id], [images[2].id]])
+    failed = reload(database, images[1])
+    assert (failed.status, failed.failure_code) == (ImageStatus.FAILED, "refused")
+    assert failed.failure_reason == "Given up after 3 attempts. Prefect refuses it with 422: no"
+    assert in_flight(database) == 0
+
+
+def test_a_run_that_is_handed_back_waits_uncharged_to_be_taken_up_again(
+    database: Database, claims: Claims, dispatcher: Dispatcher, prefect: RecordedFlowRuns
+) -> None:
+    images = add_images(database, 2)
+    dispatcher.dispatch()
+    [run_id] = prefect.created
+    start(claims, prefect, run_id)
+    with database.write() as session:
+        session.execute(update(Run).values(in_hand=[str(images[0].id)], lease_until=Run.created_at))
+    claims.hand_back(run_id)
+    dispatcher.dispatch()
+    assert in_flight(database) == 1, "no worker has taken it up yet, and none is too late"
+    start(claims, prefect, run_id)
+    claims.hand_back(run_id)
+    age_runs(database)
+    prefect.fate[prefect.created[run_id].flow_run_id] = Fate.CRASHED
+    dispatcher.watch()
+    assert [reload(database, image).attempts for image in images] == [0, 0]
+    assert [reload(database, image).status for image in images] == [ImageStatus.QUEUED] * 2

@@ -1,12 +1,20 @@
 """The main job on the real stack: API, Prefect server, worker, database and store."""
 
+import signal
 from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
+from prefect.exceptions import TerminationSignal
 
 from facet.images import decode
-from tests.support.images import picture
+from facet.models import Run, RunState
+from facet.services import Services
+from facet.settings import Settings
+from flows.detect_faces import _handed_back
+from tests.support.images import add_images, picture
 from tests.support.processes import wait_for
 from tests.support.receiver import Receiver
 from tests.support.stack import Stack, new_stack, started
@@ -124,3 +132,19 @@ def test_the_predecessors_clients_are_served(stack: Stack, receiver: Receiver, p
     download = httpx.get(f"{stack.url}/api/image/", params={"image_id": body["image_id"]})
     assert download.headers["content-type"] == "image/jpeg"
     assert len(body["faces"]) == 1
+
+
+def test_a_run_that_its_worker_ends_is_handed_back_with_nobody_charged(tmp_path: Path) -> None:
+    services = Services(Settings(home=tmp_path))
+    services.database.upgrade()
+    images = add_images(services.database, 1)
+    jobs = services.claims.open(
+        [image.id for image in images], run_id=(run_id := uuid4()), flow_run_id=uuid4(), flow_run_name="run"
+    )
+    services.claims.take_in_hand(run_id, jobs)
+    with pytest.raises(TerminationSignal), _handed_back(run_id, services), services.claims.leased(run_id):
+        raise TerminationSignal(signal.SIGTERM)
+    with services.database.read() as session:
+        run = session.get_one(Run, run_id)
+    assert (run.state, run.in_hand) == (RunState.RESERVED, [])
+    services.database.close()

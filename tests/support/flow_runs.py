@@ -10,7 +10,7 @@ from sqlalchemy import select
 from facet.claims import Claims
 from facet.database import Database
 from facet.dispatch import Created, Fate, Underway
-from facet.errors import Unavailable
+from facet.errors import Refused, Unavailable
 from facet.models import Lane, Run
 
 
@@ -19,6 +19,7 @@ class RecordedFlowRuns:
 
     def __init__(self) -> None:
         self.down = False
+        self.refused: set[str] = set()
         self.created: dict[UUID, Created] = {}
         self.images: dict[UUID, list[UUID]] = {}
         self.fate: dict[UUID, Fate] = {}
@@ -28,6 +29,8 @@ class RecordedFlowRuns:
 
     def create(self, run_id: UUID, image_ids: Sequence[UUID], request_ids: Sequence[str], lane: Lane) -> Created:
         self.check()
+        if self.refused & set(request_ids):
+            raise Refused("Prefect refuses it with 422: no")
         with self._lock:
             self.images.setdefault(run_id, list(image_ids))
             return self.created.setdefault(run_id, Created(uuid4(), "run"))
