@@ -1,13 +1,13 @@
-"""The automations on a real Prefect server, with a stock worker whose death nobody reports."""
+"""The automations on a real Prefect server, which alone says how flow runs fare here: there is no worker."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
 
-import psutil
 import pytest
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.states import Pending
+from prefect.states import AwaitingRetry, Completed, Pending, Running
 
 from deployments.automations import crash_unstarted, crash_zombies, make_automations
 from tests.deployments.warm_worker import sample_flows
@@ -28,33 +28,53 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         server.stop()
 
 
+def flow_run(stage: Stage, *states: State[None], tag: str = "facet") -> UUID:
+    """A flow run that goes through these states, and then nothing is heard of it."""
+    deployment = stage.deploy(sample_flows.snooze, tags=[tag])
+    flow_run_id = stage.client.create_flow_run_from_deployment(deployment, parameters={"seconds": 1}).id
+    for state in states:
+        stage.client.set_flow_run_state(flow_run_id, state, force=True)
+    return flow_run_id
+
+
+def beat(stage: Stage, flow_run_id: UUID) -> None:
+    """Send the event that Prefect's engine sends."""
+    event = {
+        "id": str(uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": "prefect.flow-run.heartbeat",
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{flow_run_id}"},
+        "related": [{"prefect.resource.id": "prefect.tag.facet", "prefect.resource.role": "tag"}],
+    }
+    stage.client.request("POST", "/events", json=[event])
+
+
 def test_flow_runs_that_die_without_a_word_are_crashed_and_others_are_left_alone(stage: Stage) -> None:
     stage.client.create_automation(crash_zombies(SHORTEST))
-    with stage.stock_worker(limit=3) as worker:
-        ended = stage.run(sample_flows.snooze, {"seconds": 0.1}, tags=["facet"])
-        strange = stage.run(sample_flows.snooze, {"seconds": 600}, tags=["another"])
-        stage.end(ended)
-        dying = stage.run(sample_flows.snooze, {"seconds": 600}, tags=["facet"])
-        wait_for(lambda: all(stage.state(i).is_running() for i in (dying, strange)))
-        processes = [worker_process := psutil.Process(worker.process.pid)]
-        processes += worker_process.children(recursive=True)
-        for process in processes:  # the worker first, so that it reports nothing
-            process.kill()
     stage.client.create_automation(crash_unstarted(SHORTEST))
-    unstarted = stage.client.create_flow_run_from_deployment(
-        stage.deploy(sample_flows.where, tags=["facet"]),
-        parameters={"out": ""},
-        state=Pending(),  # as a worker leaves it that dies now
-    ).id
-    state = stage.end(dying)
-    assert (state.type, state.message) == (StateType.CRASHED, "The flow run's heartbeats have stopped.")
-    state = stage.end(unstarted)
-    assert (state.type, state.message) == (
-        StateType.CRASHED,
-        "The flow run was taken by a worker and has not begun.",
-    )
-    assert stage.state(strange).is_running(), "flow runs that are not Facet's are not touched"
-    assert stage.state(ended).is_completed()
+    alive = flow_run(stage, Running())
+    beat(stage, alive)
+    unheard = flow_run(stage, Pending(), Running())
+    silent = flow_run(stage, Pending(), Running())
+    beat(stage, silent)
+    unstarted = flow_run(stage, Pending())
+    ended = flow_run(stage, Pending(), Running(), Completed())
+    handed_back = flow_run(stage, Running(), AwaitingRetry())
+    strange = flow_run(stage, Running(), tag="another")
+
+    def crashed() -> bool:
+        beat(stage, alive)
+        return all(stage.state(i).is_crashed() for i in (unheard, silent, unstarted))
+
+    wait_for(crashed)
+    assert {stage.state(i).message for i in (unheard, silent)} == {"The flow run's heartbeats have stopped."}
+    assert stage.state(unstarted).message == "The flow run was taken by a worker and has not begun."
+    assert [stage.state(i).type for i in (alive, ended, handed_back, strange)] == [
+        StateType.RUNNING,
+        StateType.COMPLETED,
+        StateType.SCHEDULED,
+        StateType.RUNNING,
+    ]
 
 
 def test_automations_are_made_once_changed_in_place_and_stay_paused(stage: Stage) -> None:

@@ -219,9 +219,9 @@ class Stage:
                 psutil.Process(pid).kill()
 
     @contextmanager
-    def stock_worker(self, limit: int = 1) -> Iterator[Worker]:
+    def stock_worker(self) -> Iterator[Worker]:
         log = self.folder / f"worker-{uuid4().hex[:8]}.log"
-        command = ["prefect", "worker", "start", "--pool", self.pool, "--type", "process", "--limit", str(limit)]
+        command = ["prefect", "worker", "start", "--pool", self.pool, "--type", "process", "--limit", "1"]
         worker = Worker(self.server, self.pool, log, command, {})
         try:
             yield worker
