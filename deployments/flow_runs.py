@@ -40,8 +40,6 @@ _FATES = {
 
 _FOR_EVER = {400, 409, 413, 422}
 _UNDERWAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-
-
 _MOST_TAGGED = 4
 
 
