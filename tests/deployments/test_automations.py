@@ -66,7 +66,7 @@ def test_flow_runs_that_die_without_a_word_are_crashed_and_others_are_left_alone
         beat(stage, alive)
         return all(stage.state(i).is_crashed() for i in (unheard, silent, unstarted))
 
-    wait_for(crashed)
+    wait_for(crashed, 120)
     assert {stage.state(i).message for i in (unheard, silent)} == {"The flow run's heartbeats have stopped."}
     assert stage.state(unstarted).message == "The flow run was taken by a worker and has not begun."
     assert [stage.state(i).type for i in (alive, ended, handed_back, strange)] == [
