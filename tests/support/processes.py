@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 
@@ -50,31 +50,65 @@ def running(command: Sequence[str], log: Path, **options: object) -> Iterator[su
         process.wait()
 
 
+class PostgreSQL:
+    """A PostgreSQL server of its own on a free port, with its data under `folder`; it can be stopped and started."""
+
+    def __init__(self, folder: Path) -> None:
+        self.programs = _postgresql_programs()
+        self.port = free_port()
+        self._log = folder / "log"
+        data = folder / "data"
+        data.mkdir()
+        self._options: dict[str, object] = {"cwd": data}
+        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+            self._options |= {"user": "nobody", "group": "nogroup", "extra_groups": []}
+            shutil.chown(data, "nobody")
+            for parent in (folder, *folder.parents):
+                if parent.stat().st_uid == 0 and parent != Path("/"):
+                    parent.chmod(parent.stat().st_mode | 0o055)
+        initdb = [self.programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
+        subprocess.run(initdb, check=True, capture_output=True, **self._options)  # type: ignore[call-overload]
+        options = ["-c", f"port={self.port}", "-c", "listen_addresses=127.0.0.1"]
+        options += ["-c", f"unix_socket_directories={data}", "-c", "fsync=off", "-c", "max_connections=200"]
+        self._command = [str(self.programs / "postgres"), "-D", str(data), *options]
+        self._running = ExitStack()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """To which `/database` is to be added."""
+        return f"postgresql+psycopg2://postgres@127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self._process = self._running.enter_context(running(self._command, self._log, **self._options))
+        wait_for(lambda: answers(self.port), 30, "PostgreSQL answers")
+
+    def create(self, database: str) -> None:
+        createdb = [self.programs / "createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", database]
+        subprocess.run(createdb, check=True)
+
+    def crash(self) -> None:
+        """End at once, without a checkpoint: the next start recovers from the log."""
+        if self._process:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(timeout=30)
+        self.close()
+
+    def close(self) -> None:
+        self._running.close()
+
+
 @contextmanager
 def postgresql(folder: Path, databases: Sequence[str] = ()) -> Iterator[str]:
     """A PostgreSQL server of its own, with these databases; yields its URL, to which `/database` is to be added."""
-    programs = _postgresql_programs()
-    port = free_port()
-    data = folder / "data"
-    data.mkdir()
-    owner: dict[str, object] = {}
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        owner = {"user": "nobody", "group": "nogroup", "extra_groups": []}
-        shutil.chown(data, "nobody")
-        for parent in (folder, *folder.parents):
-            if parent.stat().st_uid == 0 and parent != Path("/"):
-                parent.chmod(parent.stat().st_mode | 0o055)
-    initdb = [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
-    subprocess.run(initdb, check=True, capture_output=True, cwd=data, **owner)  # type: ignore[call-overload]
-    options = ["-c", f"port={port}", "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={data}"]
-    options += ["-c", "fsync=off", "-c", "max_connections=200"]
-    with running([str(programs / "postgres"), "-D", str(data), *options], folder / "log", cwd=data, **owner):
-        wait_for(lambda: answers(port), 30, "PostgreSQL answers")
+    server = PostgreSQL(folder)
+    try:
+        server.start()
         for name in databases:
-            subprocess.run(
-                [programs / "createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres", name], check=True
-            )
-        yield f"postgresql+psycopg2://postgres@127.0.0.1:{port}"
+            server.create(name)
+        yield server.url
+    finally:
+        server.close()
 
 
 def _postgresql_programs() -> Path:

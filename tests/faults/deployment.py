@@ -1,0 +1,251 @@
+"""The two profiles as running processes, each behind proxies that can be made to fail."""
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+
+from facet.database import Database
+from facet.storage import FolderStore, ObjectStore, S3Store
+from tests.faults.proxy import FaultProxy
+from tests.support.processes import PostgreSQL, answers, free_port, running, wait_for
+from tests.support.scripted import Scripted, answer, scripted
+from tests.support.stack import ROOT, Stack, new_stack
+
+LEASE_SECONDS = 4
+READY_SECONDS = 180
+_QUICK = {
+    "FACET_LEASE_SECONDS": str(LEASE_SECONDS),
+    "FACET_RUN_SECONDS": "60",
+    "FACET_DISPATCH_SECONDS": "0.5",
+    "FACET_CALLBACK_TIMEOUT": "2",
+    "FACET_CALLBACK_ALLOW": "127.0.0.1",
+    "FACET_MAX_BATCH": "16",
+    "FACET_MIN_FREE_BYTES": "0",  # so that a full disk is met, and not avoided
+    "FACET_WORKER_SLOTS": "2",
+}
+_PROGRAM = """
+[program:{name}]
+command={python} -m cli.main {command}
+environment=FACET_PORT="{port}"
+stdout_logfile={home}/logs/{name}.log
+redirect_stderr=true
+autorestart=true
+startsecs=1
+startretries=1000
+killasgroup=true
+"""
+
+
+@dataclass
+class Deployment:
+    """A running service; its parts are ended and frozen by fault injectors, and restarted by supervisord."""
+
+    profile: str
+    stack: Stack
+    command: list[str]
+    database: Database
+    store: ObjectStore
+    """The store itself, past its proxy."""
+    api: list[FaultProxy]
+    """One before each API process; what clients use."""
+    receiver: FaultProxy
+    received: Scripted
+    """The callback receiver behind `receiver`."""
+    postgres: PostgreSQL | None = None
+    s3: FaultProxy | None = None
+    s3_name: str = ""
+    disks: dict[str, Path] = field(default_factory=dict)
+    """Small file systems of their own, where they could be mounted."""
+    extra: dict[str, str] = field(default_factory=dict)
+    _process: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def callback_url(self) -> str:
+        return f"http://127.0.0.1:{self.receiver.port}/callback"
+
+    def start(self) -> None:
+        """Start, or start again, and wait until every part answers."""
+        log = self.stack.home.parent / f"{self.profile}.log"
+        environment = self.stack.environment | self.extra
+        process = self._process.enter_context(running(self.command, log, env=environment, cwd=ROOT))
+        wait_for(lambda: process.poll() is not None or self.is_ready(), READY_SECONDS, "the service is ready")
+        assert process.poll() is None, log.read_text()
+
+    def kill(self) -> None:
+        """All of its processes at once, their supervisor first."""
+        for part in ("supervisord", ""):
+            for process in self.stack.processes(part):
+                process.kill()
+        self._process.close()
+        psutil.wait_procs(self.stack.processes(), timeout=10)
+
+    def is_ready(self) -> bool:
+        """Whether every API process has all its parts, and a worker polls the pool."""
+        try:
+            workers = self.stack.prefect("/work_pools/faces/workers/filter")
+            return any(worker["status"] == "ONLINE" for worker in workers) and all(
+                httpx.get(f"http://127.0.0.1:{api.upstream_port}/readyz", timeout=10).json()["status"] == "ok"
+                for api in self.api
+            )
+        except (httpx.HTTPError, ValueError, KeyError):
+            return False
+
+
+@contextmanager
+def embedded(home: Path) -> Iterator[Deployment]:
+    """`facet up`: SQLite, a folder, and supervisord, which restarts what ends."""
+    with ExitStack() as stack:
+        disks = stack.enter_context(_disks({"home": home, "objects": home / "objects"}))
+        service = new_stack(home, **_QUICK)
+        received = stack.enter_context(scripted(answer()))
+        target = Deployment(
+            "embedded",
+            service,
+            [*service.command, "up"],
+            Database(f"sqlite:///{home / 'facet.db'}"),
+            FolderStore(home / "objects"),
+            [FaultProxy(service.port)],
+            FaultProxy(received.port),
+            received,
+            disks=disks,
+        )
+        with _running(target):
+            yield target
+
+
+@contextmanager
+def production(home: Path) -> Iterator[Deployment]:
+    """PostgreSQL for Facet and for Prefect, S3, and two API processes, restarted as compose would restart them."""
+    with ExitStack() as stack:
+        (home / "logs").mkdir(parents=True)
+        (home / "postgresql").mkdir()
+        postgres = PostgreSQL(home / "postgresql")
+        stack.callback(postgres.close)
+        postgres.start()
+        for name in ("facet", "prefect"):
+            postgres.create(name)
+        name, s3_port, keys = stack.enter_context(_s3_server(home))
+        s3, bucket = FaultProxy(s3_port), f"facet-{secrets.token_hex(4)}"
+        ports = [free_port(), free_port()]
+        service = new_stack(
+            home,
+            **_QUICK,
+            FACET_DATABASE_URL=f"{postgres.url}/facet",
+            FACET_STORE="s3",
+            FACET_S3_ENDPOINT=f"127.0.0.1:{s3.port}",
+            FACET_S3_ACCESS_KEY=keys[0],
+            FACET_S3_SECRET_KEY=keys[1],
+            FACET_S3_BUCKET=bucket,
+            FACET_S3_SECURE="false",
+        )
+        prefect_database = f"{postgres.url}/prefect".replace("psycopg2", "asyncpg")
+        config = home / "supervisor.conf"
+        config.write_text(_supervisor_config(home, service, ports))
+        received = stack.enter_context(scripted(answer()))
+        target = Deployment(
+            "production",
+            service,
+            [sys.executable, "-m", "supervisor.supervisord", "-n", "-s", "-c", str(config)],
+            Database(f"{postgres.url}/facet"),
+            S3Store(f"127.0.0.1:{s3_port}", access_key=keys[0], secret_key=keys[1], bucket=bucket, secure=False),
+            [FaultProxy(port) for port in ports],
+            FaultProxy(received.port),
+            received,
+            postgres=postgres,
+            s3=s3,
+            s3_name=name,
+            extra={
+                "FACET_STACK": str(home),
+                "FACET_PUBLIC_URL": f"http://127.0.0.1:{ports[0]}",
+                "PREFECT_HOME": str(home / "prefect"),
+                "PREFECT_API_URL": f"http://127.0.0.1:{service.prefect_port}/api",
+                "PREFECT_API_DATABASE_CONNECTION_URL": prefect_database,
+                "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+                "DO_NOT_TRACK": "1",
+            },
+        )
+        _set_up(target)
+        with _running(target):
+            yield target
+
+
+def _supervisor_config(home: Path, service: Stack, ports: list[int]) -> str:
+    config = f"[supervisord]\nlogfile={home}/logs/supervisor.log\npidfile={home}/supervisor.pid\nuser={_user()}\n"
+    programs = [("prefect", "prefect-server"), ("worker", "worker")]
+    parts = [(name, command, service.port) for name, command in programs]
+    parts += [(f"api-{number}", "api", port) for number, port in enumerate(ports, 1)]
+    for name, command, port in parts:
+        config += _PROGRAM.format(name=name, command=command, port=port, home=home, python=sys.executable)
+    return config
+
+
+def _user() -> str:
+    return psutil.Process().username()
+
+
+def _set_up(target: Deployment) -> None:
+    """What a release does once, before the service starts: migrations, and the deployments in Prefect."""
+    environment = target.stack.environment | target.extra
+    facet = [sys.executable, "-m", "cli.main"]
+    home, port = target.stack.home, target.stack.prefect_port
+    with running([*facet, "prefect-server"], home / "logs" / "set-up.log", env=environment, cwd=ROOT):
+        wait_for(lambda: _is_healthy(port), READY_SECONDS, "Prefect answers")
+        for command in ("db upgrade", "deploy"):
+            subprocess.run([*facet, *command.split()], env=environment, cwd=ROOT, check=True, capture_output=True)
+
+
+def _is_healthy(prefect_port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{prefect_port}/api/health", timeout=5).is_success
+    except httpx.HTTPError:
+        return False
+
+
+@contextmanager
+def _running(target: Deployment) -> Iterator[None]:
+    try:
+        target.start()
+        yield
+    finally:
+        target.kill()
+        target.database.close()
+        for proxy in [*target.api, target.receiver, *([target.s3] if target.s3 else [])]:
+            proxy.close()
+
+
+@contextmanager
+def _s3_server(home: Path) -> Iterator[tuple[str, int, tuple[str, str]]]:
+    """A server that the environment names, or moto; yields its name, port and keys."""
+    if named := os.environ.get("FACET_FAULTS_S3"):
+        name, number, access_key, secret_key = named.split(":")
+        yield name, int(number), (access_key, secret_key)
+        return
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with running(command, home / "logs" / "s3.log"):
+        wait_for(lambda: answers(port), 60, "the S3 server answers")
+        yield "moto", port, ("facet", "facet-secret")
+
+
+@contextmanager
+def _disks(folders: dict[str, Path]) -> Iterator[dict[str, Path]]:
+    """Mount a small file system on each folder, where that is allowed; outer folders first."""
+    mounted: dict[str, Path] = {}
+    try:
+        for name, folder in folders.items():
+            folder.mkdir(parents=True, exist_ok=True)
+            mount = ["mount", "-t", "tmpfs", "-o", "size=192m", "facet-faults", str(folder)]
+            if subprocess.run(mount, capture_output=True).returncode == 0:
+                mounted[name] = folder
+        yield mounted
+    finally:
+        for folder in reversed(mounted.values()):
+            subprocess.run(["umount", "-l", str(folder)], check=True)
