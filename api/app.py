@@ -23,13 +23,17 @@ finds the faces, and the result is POSTed to your `callback_url`, or read from `
 def create_app(services: Services | None = None) -> FastAPI:
     """The API on the given services, or on those of the process's settings."""
     services = services or get_services()
-    flow_runs = PrefectFlowRuns()
+    flow_runs = PrefectFlowRuns(services.settings.pending_seconds)
     dispatcher = Dispatcher(services.database, services.claims, flow_runs, services.settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         dispatcher.start()
-        watching = asyncio.create_task(DeliveryRuns(services.deliveries).watch(services.settings.dispatch_seconds))
+        watching = asyncio.create_task(
+            DeliveryRuns(services.deliveries, services.settings.pending_seconds).watch(
+                services.settings.dispatch_seconds
+            )
+        )
         yield
         watching.cancel()
         with suppress(asyncio.CancelledError):

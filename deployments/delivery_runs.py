@@ -21,6 +21,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.states import Crashed
 
 from deployments.names import DELIVER_DEPLOYMENT
 from facet.errors import Unavailable
@@ -30,14 +31,16 @@ log = logging.getLogger(f"facet.{__name__}")
 
 _UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING]
 _SAME_SECONDS = 5
-_ZOMBIE = timedelta(minutes=10)
+_LONGEST = timedelta(minutes=3)
+"""A run goes on for two minutes and its last attempts' time; one that seems to take longer has died without a word."""
 
 
 class DeliveryRuns:
     """One look is `look`; `watch` looks on a timer until it is cancelled."""
 
-    def __init__(self, deliveries: Deliveries) -> None:
+    def __init__(self, deliveries: Deliveries, pending_seconds: float = 120) -> None:
         self._deliveries = deliveries
+        self._pending = timedelta(seconds=pending_seconds)
         self._client: SyncPrefectClient | None = None
 
     async def watch(self, seconds: float) -> None:
@@ -69,8 +72,7 @@ class DeliveryRuns:
         except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError) as error:
             raise Unavailable(f"Prefect does not answer: {type(error).__name__}.") from error
 
-    @staticmethod
-    def _create(client: SyncPrefectClient) -> bool:
+    def _create(self, client: SyncPrefectClient) -> bool:
         deployment_id = client.read_deployment_by_name(DELIVER_DEPLOYMENT).id
         now = datetime.now(UTC)
         unfinished = client.read_flow_runs(
@@ -82,14 +84,17 @@ class DeliveryRuns:
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
             limit=10,
         )
-        if any(run.state_type is StateType.SCHEDULED or _is_recent(run, now) for run in unfinished):
+        if any(self._is_alive(run, now) for run in unfinished):
             return False
+        for run in unfinished:  # else it would hold the deployment's only slot, and the new run be cancelled
+            client.set_flow_run_state(run.id, Crashed(message="The run has died without a word."), force=True)
         # Several API processes that look at the same time make one run.
         key = f"due-{int(now.timestamp() // _SAME_SECONDS)}"
         client.create_flow_run_from_deployment(deployment_id, idempotency_key=key)
         return True
 
-
-def _is_recent(run: FlowRun, now: datetime) -> bool:
-    """A started run takes minutes at most; one that seems to take longer has died without a word."""
-    return run.expected_start_time is None or run.expected_start_time > now - _ZOMBIE
+    def _is_alive(self, run: FlowRun, now: datetime) -> bool:
+        """Whether it waits for a worker, or was taken by one not too long ago."""
+        if run.state is None or run.state.type is StateType.SCHEDULED:
+            return True
+        return run.state.timestamp > now - (self._pending if run.state.type is StateType.PENDING else _LONGEST)

@@ -46,7 +46,8 @@ _MOST_TAGGED = 4
 class PrefectFlowRuns:
     """Flow runs of the detection deployment, through one client that is opened when it is first needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, pending_seconds: float = 120) -> None:
+        self._pending = timedelta(seconds=pending_seconds)
         self._client: SyncPrefectClient | None = None
         self._deployment_id: UUID | None = None
         # Prefect's client waits for seconds and minutes between its retries; the dispatcher's timer is quicker.
@@ -69,7 +70,8 @@ class PrefectFlowRuns:
                 flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(flow_run_ids))),
                 sort=FlowRunSort.ID_DESC,
             )
-        fates = {run.id: _fate(run.state) for run in found}
+        before = datetime.now(UTC) - self._pending
+        fates = {run.id: _fate(run.state, before) for run in found}
         return {flow_run_id: fates.get(flow_run_id, Fate.ABSENT) for flow_run_id in flow_run_ids}
 
     def underway(self, seconds: float) -> list[Underway]:
@@ -128,8 +130,10 @@ def _words(error: PrefectHTTPStatusError) -> str:
     return " ".join(error.response.text.split())[:300]
 
 
-def _fate(state: State | None) -> Fate:
-    return _FATES.get(state.type, Fate.UNDERWAY) if state else Fate.UNDERWAY
+def _fate(state: State | None, before: datetime) -> Fate:
+    if state is None or state.type is StateType.SCHEDULED:
+        return Fate.UNDERWAY
+    return _FATES.get(state.type) or (Fate.STALE if state.timestamp < before else Fate.UNDERWAY)
 
 
 def _tags(image_ids: Sequence[UUID], request_ids: Sequence[str], lane: Lane) -> list[str]:
@@ -156,4 +160,6 @@ def ui_url(flow_run_id: UUID, settings: Settings) -> str:
 @cache
 def get_dispatcher(services: Services) -> Dispatcher:
     """The dispatcher of this process, on Prefect."""
-    return Dispatcher(services.database, services.claims, PrefectFlowRuns(), services.settings)
+    return Dispatcher(
+        services.database, services.claims, PrefectFlowRuns(services.settings.pending_seconds), services.settings
+    )

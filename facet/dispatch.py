@@ -50,9 +50,13 @@ CRASHED = Failure(code="crashed", reason="The process that worked on the image d
 
 
 class Fate(StrEnum):
-    """What Prefect knows of a flow run: still to end, or how it ended."""
+    """What Prefect knows of a flow run: still to end, or how it ended.
+
+    `stale`: a worker took it so long ago that it should hold its images by now.
+    """
 
     UNDERWAY = "underway"
+    STALE = "stale"
     COMPLETED = "completed"
     FAILED = "failed"
     CRASHED = "crashed"
@@ -277,9 +281,11 @@ class Dispatcher:
                 run = session.scalars(
                     select(Run).where(Run.flow_run_id == flow_run_id, Run.state.in_(_IN_FLIGHT)).with_for_update()
                 ).one_or_none()
-                if run:
+                if run and not (fate is Fate.STALE and run.state is RunState.RUNNING):  # a lease tells of those
                     log.warning("Flow run %s is %s; what it left goes on without it.", flow_run_id, fate)
                     self._free(session, run, fate)
+            if fate is Fate.STALE and run and run.state is RunState.OVER:
+                self._flow_runs.crash(flow_run_id, "The run was handed to a worker that has never begun it.")
 
     def _free(self, session: Session, run: Run, fate: Fate) -> None:
         """Free a run's slot, and let its unfinished images go the way that its fate asks for."""

@@ -73,6 +73,12 @@ class Settings(BaseSettings):
         30, ge=3, description="A run that has not renewed its lease for so long is taken for dead."
     )
     run_seconds: int = Field(900, ge=10, description="A run that takes longer is taken for hung, and its lease ends.")
+    pending_seconds: float = Field(
+        120,
+        gt=0,
+        description="A flow run that a worker has taken and not begun for so long is given up; "
+        "its images go to another.",
+    )
     dispatch_seconds: float = Field(
         1.0, gt=0, description="Interval of the dispatcher's timer, besides its being called at each arrival."
     )

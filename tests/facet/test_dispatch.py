@@ -183,6 +183,31 @@ def test_a_run_that_never_started_costs_no_attempt(
     assert (after.status, after.run_id, after.attempts) == (ImageStatus.QUEUED, None, 0)
 
 
+@pytest.mark.parametrize(("started", "in_flight_after"), [(False, 0), (True, 1)])
+def test_a_run_that_its_worker_took_and_never_began_is_given_up(
+    database: Database,
+    claims: Claims,
+    dispatcher: Dispatcher,
+    prefect: RecordedFlowRuns,
+    started: bool,
+    in_flight_after: int,
+) -> None:
+    """A worker that dies, or does not reach Prefect, in that moment leaves it Pending for ever."""
+    [image] = add_images(database, 1)
+    dispatcher.dispatch()
+    [(run_id, created)] = prefect.created.items()
+    if started:
+        start(claims, prefect, run_id)
+    prefect.fate[created.flow_run_id] = Fate.STALE
+    age_runs(database)
+    dispatcher._watch_due = 0
+    dispatcher.watch()
+    assert in_flight(database) == in_flight_after
+    assert prefect.crashed == ([] if started else [created.flow_run_id])
+    after = reload(database, image)
+    assert (after.run_id, after.attempts) == (run_id if started else None, 0)
+
+
 def test_interactive_work_goes_first_and_bulk_work_never_starves(
     database: Database, claims: Claims, dispatcher: Dispatcher, settings: Settings
 ) -> None:

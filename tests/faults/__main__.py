@@ -8,6 +8,7 @@ arrived, and all copies of it have one id and one body. A table a profile, then 
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +23,7 @@ console = Console(width=140)
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # so that what was started is ended
     options = _options()
     profiles = list(PROFILES) if options.profile == "all" else [options.profile]
     lines = []
