@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 IMAGE ?= examples/eileen-collins.jpg
 OUT ?= ./demo
+PROFILE ?= all
+SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint format lock clean bench-service bench-detector
+.PHONY: help demo run test lint format lock clean bench-service bench-detector test-faults
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +21,9 @@ run: $(VENV)/runtime ## The embedded stack in the foreground; Ctrl-C ends it
 
 test: $(VENV)/dev ## All tests
 	$(BIN)/pytest
+
+test-faults: $(VENV)/dev ## Kill, stop and fill each part of a running service: PROFILE=embedded SEED=7
+	$(BIN)/python -m tests.faults --profile "$(PROFILE)" --seed "$(SEED)"
 
 bench-detector: $(VENV)/dev ## The detector beside the reference engine: parity, accuracy, speed
 	$(BIN)/python -m benchmarks.bench_detector

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
+import httpx
 import psutil
 from sqlalchemy import create_engine, select, text
 
 from facet.errors import Unavailable
-from facet.models import Image, ImageStatus
+from facet.models import Image, ImageStatus, Run
 from tests.faults.deployment import LEASE_SECONDS, Deployment
 from tests.faults.proxy import FaultProxy, Mode, Way
 
@@ -23,6 +25,8 @@ WORKER = "cli.main worker"
 CHILD = '"services": true'
 PREFECT = "prefect-server"
 API = "cli.main api"
+
+_AWAITED_SECONDS = 15
 
 Inject = Callable[[Deployment], AbstractContextManager[None]]
 
@@ -114,26 +118,24 @@ def everything_killed(target: Deployment) -> Iterator[None]:
 
 
 def _busy_child(target: Deployment) -> psutil.Process | None:
-    """The detection child that works most, as soon as images are in a run's hands."""
-    until = time.monotonic() + 10
-    children = target.stack.processes(CHILD)
+    """A child with unfinished images in its hands, as soon as there is one; Prefect knows its process."""
+    until = time.monotonic() + _AWAITED_SECONDS
     while time.monotonic() < until:
-        if _is_processing(target):
-            with suppress(psutil.Error):
-                before = [sum(child.cpu_times()[:2]) for child in children]
-                time.sleep(0.05)
-                work = [sum(child.cpu_times()[:2]) - b for child, b in zip(children, before, strict=True)]
-                if max(work, default=0) > 0 and _is_processing(target):
-                    return children[work.index(max(work))]
-        time.sleep(0.02)
+        with suppress(Unavailable, httpx.HTTPError, psutil.Error):
+            for flow_run_id in _processing(target):
+                [run] = target.stack.prefect("/flow_runs/filter", flow_runs={"id": {"any_": [str(flow_run_id)]}})
+                if (pid := run["infrastructure_pid"]) and flow_run_id in _processing(target):
+                    return psutil.Process(int(pid))
+        time.sleep(0.05)
     return None
 
 
-def _is_processing(target: Deployment) -> bool:
-    with suppress(Unavailable), target.database.read() as session:
-        in_hands = select(Image.id).where(Image.status == ImageStatus.PROCESSING).limit(1)
-        return session.scalar(in_hands) is not None
-    return False
+def _processing(target: Deployment) -> list[UUID]:
+    """The flow runs that have images in their hands."""
+    with target.database.read() as session:
+        in_hands = select(Run.flow_run_id).join(Image, Image.run_id == Run.id)
+        found = session.scalars(in_hands.where(Image.status == ImageStatus.PROCESSING).distinct())
+        return [flow_run_id for flow_run_id in found if flow_run_id]
 
 
 def _send(process: psutil.Process, number: signal.Signals) -> None:
