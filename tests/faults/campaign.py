@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.deployment import Deployment, embedded, production
-from tests.faults.kinds import Fault, kinds_for, mixture
+from tests.faults.kinds import Fault, await_work, kinds_for, mixture
 from tests.faults.load import Stream, Submission, small_photos
 from tests.faults.verify import Faces, Outcome, await_quiet, calm_faces, orphaned_objects, verify
 
@@ -65,6 +65,7 @@ class Campaign:
         lasts = max(_SHORTEST, _LEAD_SECONDS + min(fault.seconds, 15) + 1) if fault.seconds else 20
         stream = Stream(self.target, self._photos, name, count, lasts)
         time.sleep(_LEAD_SECONDS)
+        await_work(self.target)
         with fault.inject(self.target):
             time.sleep(fault.seconds)
         healed = time.monotonic()

@@ -130,6 +130,13 @@ def _busy_child(target: Deployment) -> psutil.Process | None:
     return None
 
 
+def await_work(target: Deployment) -> None:
+    """Until images are in a run's hands, so that there is something to break."""
+    until = time.monotonic() + _AWAITED_SECONDS
+    while time.monotonic() < until and not _processing(target):
+        time.sleep(0.02)
+
+
 def _processing(target: Deployment) -> list[UUID]:
     """The flow runs that have images in their hands."""
     with target.database.read() as session:
