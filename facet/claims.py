@@ -192,7 +192,9 @@ class Claims:
                 image.timings = job.timings | {"total": round((now - image.created_at).total_seconds(), 3)}
                 bodies.append((image, self._body(image, job.faces)))
             owe(session, bodies, now)
-        return Completion({job.image_id for job in jobs} - owned.keys(), [key for key in replaced if key])
+            lost = {job.image_id for job in jobs} - owned.keys()
+            lost -= self._done(session, [job for job in jobs if job.image_id in lost])
+        return Completion(lost, [key for key in replaced if key])
 
     def fail(self, job: ImageJob, failure: Failure) -> None:
         """End the image without a result, and owe its sender the reason. Raises LostClaim."""
@@ -296,6 +298,15 @@ class Claims:
             .with_for_update()
         )
         return {image.id: image for image in images if image.claim_epoch == epochs[image.id]}
+
+    @staticmethod
+    def _done(session: Session, jobs: Iterable[ImageJob]) -> set[UUID]:
+        """Images of which these claims' results are the ones that are read: stored before, when the answer was lost."""
+        epochs = {job.image_id: job.epoch for job in jobs}
+        results = session.execute(
+            select(Image.id, Image.result_epoch).where(Image.id.in_(epochs), Image.deleted_at.is_(None))
+        )
+        return {image_id for image_id, epoch in results if epoch == epochs[image_id]}
 
     def _own(self, session: Session, job: ImageJob) -> Image:
         try:

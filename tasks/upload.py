@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from prefect import task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
 
+from facet.errors import Unavailable
 from facet.jobs import ImageJob, Jobs
 from facet.pictures import Pictures
 from facet.services import Services
@@ -24,11 +26,12 @@ def upload(jobs: Jobs, pictures: Pictures, services: Services) -> Jobs:
 
     def complete(live: list[ImageJob]) -> list[ImageJob]:
         completion = services.claims.complete(live)
-        for job in live:
-            if job.image_id in completion.lost:
-                services.store.delete(job.annotated_key)
-        for key in completion.replaced:
-            services.store.delete(key)
+        unread = [job.annotated_key for job in live if job.image_id in completion.lost]
+        for key in [*unread, *completion.replaced]:
+            try:
+                services.store.delete(key)
+            except Unavailable as error:  # the images have ended all the same
+                get_run_logger().warning("The object %s is left to maintenance: %s", key, error)
         return [job.with_changes(lost=job.image_id in completion.lost) for job in live]
 
     stored = each_image("upload", jobs, store, threads=IO_THREADS)

@@ -181,6 +181,20 @@ def test_a_run_that_ends_by_itself_frees_its_slot_and_one_that_dies_does_not(
         assert session.get_one(Run, died).state is RunState.RUNNING
 
 
+def test_a_result_that_is_stored_twice_is_not_lost(database: Database, claims: Claims) -> None:
+    """When the answer to the first commit is lost, the task tries again, and must not take its own picture for waste."""
+    [image] = add_images(database, 1, callback_url="http://127.0.0.1/x")
+    _, [job] = open_run(claims, [image])
+    job = job.with_changes(faces=[FACE], detector="test 1")
+    claims.store_faces([job])
+    for _ in range(2):
+        completion = claims.complete([job])
+        assert (completion.lost, completion.replaced) == (set(), [])
+    with database.read() as session:
+        assert session.scalars(select(Delivery)).one().epoch == job.epoch
+    assert len(faces_of(database, image)) == 1
+
+
 def test_a_lost_claim_leaves_its_neighbours_alone(database: Database, claims: Claims) -> None:
     images = add_images(database, 3)
     run_id, jobs = open_run(claims, images)

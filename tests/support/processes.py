@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import psycopg2
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -81,7 +83,14 @@ class PostgreSQL:
 
     def start(self) -> None:
         self._process = self._running.enter_context(running(self._command, self._log, **self._options))
-        wait_for(lambda: answers(self.port), 30, "PostgreSQL answers")
+        wait_for(self._accepts, 60, "PostgreSQL accepts connections")
+
+    def _accepts(self) -> bool:
+        try:
+            psycopg2.connect(host="127.0.0.1", port=self.port, user="postgres", dbname="postgres").close()
+        except psycopg2.OperationalError:
+            return False
+        return True
 
     def create(self, database: str) -> None:
         createdb = [self.programs / "createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", database]
