@@ -182,7 +182,7 @@ def test_a_run_that_ends_by_itself_frees_its_slot_and_one_that_dies_does_not(
 
 
 def test_a_result_that_is_stored_twice_is_not_lost(database: Database, claims: Claims) -> None:
-    """When the answer to the first commit is lost, the task tries again, and must not take its own picture for waste."""
+    """When the answer to the first commit is lost, the task tries again, and must not remove its own picture."""
     [image] = add_images(database, 1, callback_url="http://127.0.0.1/x")
     _, [job] = open_run(claims, [image])
     job = job.with_changes(faces=[FACE], detector="test 1")
