@@ -217,17 +217,19 @@ def sqlite_locked(target: Deployment) -> Iterator[None]:
         connection.close()
 
 
-def disk_full(name: str) -> Inject:
+def disks_full(*names: str) -> Inject:
     @contextmanager
     def inject(target: Deployment) -> Iterator[None]:
-        filler = target.disks[name] / "filler"
-        with suppress(OSError), filler.open("wb", buffering=0) as file:
-            while file.write(bytes(1 << 16)):
-                pass
+        fillers = [target.disks[name] / "filler" for name in names]
+        for filler in fillers:
+            with suppress(OSError), filler.open("wb", buffering=0) as file:
+                while file.write(bytes(1 << 16)):
+                    pass
         try:
             yield
         finally:
-            filler.unlink()
+            for filler in fillers:
+                filler.unlink()
 
     return inject
 
@@ -305,8 +307,10 @@ _EMBEDDED = [
     Fault("folder store unreadable", folder_unreadable, 8, _UNAVAILABLE, mixes=False),
 ]
 _DISKS = {
-    "objects": Fault("folder store's disk full", disk_full("objects"), 8, _UNAVAILABLE),
-    "home": Fault("all disks full", disk_full("home"), 8, _CRASHED | _UNAVAILABLE, mixes=False),
+    "objects": Fault("folder store's disk full", disks_full("objects"), 8, _UNAVAILABLE),
+    "home": Fault(
+        "all of the home's disk full", disks_full("home", "objects"), 8, _CRASHED | _UNAVAILABLE, mixes=False
+    ),
 }
 
 
