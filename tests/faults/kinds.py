@@ -6,7 +6,7 @@ import resource
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,8 +50,7 @@ def killed(part: str, *, only_one: bool = False) -> Inject:
     @contextmanager
     def inject(target: Deployment) -> Iterator[None]:
         found = target.stack.processes(part)
-        for process in found[:1] if only_one else found:
-            _send(process, signal.SIGKILL)
+        _send_all(found[:1] if only_one else found, signal.SIGKILL)
         yield
 
     return inject
@@ -61,8 +60,8 @@ def killed(part: str, *, only_one: bool = False) -> Inject:
 def busy_child_killed(target: Deployment) -> Iterator[None]:
     """Twice, so that an image may die in hand and again when it is tried alone."""
     for _ in range(2):
-        if child := _busy_child(target):
-            _send(child, signal.SIGKILL)
+        if child := _caught_at_work(target):
+            _send_all([child], signal.SIGKILL)
         time.sleep(2)
     yield
 
@@ -72,8 +71,7 @@ def ended(part: str) -> Inject:
 
     @contextmanager
     def inject(target: Deployment) -> Iterator[None]:
-        for process in target.stack.processes(part):
-            _send(process, signal.SIGTERM)
+        _send_all(target.stack.processes(part), signal.SIGTERM)
         yield
 
     return inject
@@ -83,13 +81,11 @@ def frozen(part: str) -> Inject:
     @contextmanager
     def inject(target: Deployment) -> Iterator[None]:
         processes = target.stack.processes(part)
-        for process in processes:
-            _send(process, signal.SIGSTOP)
+        _send_all(processes, signal.SIGSTOP)
         try:
             yield
         finally:
-            for process in processes:
-                _send(process, signal.SIGCONT)
+            _send_all(processes, signal.SIGCONT)
 
     return inject
 
@@ -97,14 +93,11 @@ def frozen(part: str) -> Inject:
 @contextmanager
 def busy_child_frozen(target: Deployment) -> Iterator[None]:
     """Its lease passes, its images go to another run, and it wakes as a zombie in the midst of its work."""
-    child = _busy_child(target)
-    if child:
-        _send(child, signal.SIGSTOP)
+    child = _caught_at_work(target)
     try:
         yield
     finally:
-        if child:
-            _send(child, signal.SIGCONT)
+        _send_all([child] if child else [], signal.SIGCONT)
 
 
 @contextmanager
@@ -117,17 +110,30 @@ def everything_killed(target: Deployment) -> Iterator[None]:
         target.start()
 
 
-def _busy_child(target: Deployment) -> psutil.Process | None:
-    """A child with unfinished images in its hands, as soon as there is one; Prefect knows its process."""
+def _caught_at_work(target: Deployment) -> psutil.Process | None:
+    """A child with unfinished images in its hands, frozen: all are frozen at such a moment, then the others let go."""
     until = time.monotonic() + _AWAITED_SECONDS
+    children = target.stack.processes(CHILD)
     while time.monotonic() < until:
-        with suppress(Unavailable, httpx.HTTPError, psutil.Error):
-            for flow_run_id in _processing(target):
-                [run] = target.stack.prefect("/flow_runs/filter", flow_runs={"id": {"any_": [str(flow_run_id)]}})
-                if (pid := run["infrastructure_pid"]) and flow_run_id in _processing(target):
-                    return psutil.Process(int(pid))
-        time.sleep(0.05)
+        if _processing(target):
+            _send_all(children, signal.SIGSTOP)
+            busy = _children_of(target, _processing(target))
+            caught = next((child for child in children if child.pid in busy), None)
+            _send_all([child for child in children if child is not caught], signal.SIGCONT)
+            if caught:
+                return caught
+        time.sleep(0.02)
     return None
+
+
+def _children_of(target: Deployment, flow_run_ids: list[UUID]) -> set[int]:
+    """The processes of these flow runs, as Prefect knows them."""
+    wanted = {"id": {"any_": [str(flow_run_id) for flow_run_id in flow_run_ids]}}
+    with suppress(httpx.HTTPError):
+        return {
+            int(run["infrastructure_pid"] or 0) for run in target.stack.prefect("/flow_runs/filter", flow_runs=wanted)
+        }
+    return set()
 
 
 def await_work(target: Deployment) -> None:
@@ -139,15 +145,17 @@ def await_work(target: Deployment) -> None:
 
 def _processing(target: Deployment) -> list[UUID]:
     """The flow runs that have images in their hands."""
-    with target.database.read() as session:
+    with suppress(Unavailable), target.database.read() as session:
         in_hands = select(Run.flow_run_id).join(Image, Image.run_id == Run.id)
         found = session.scalars(in_hands.where(Image.status == ImageStatus.PROCESSING).distinct())
         return [flow_run_id for flow_run_id in found if flow_run_id]
+    return []
 
 
-def _send(process: psutil.Process, number: signal.Signals) -> None:
-    with suppress(psutil.NoSuchProcess):
-        process.send_signal(number)
+def _send_all(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 # ---- what is reached over the network
