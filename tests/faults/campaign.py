@@ -18,7 +18,7 @@ PROFILES: dict[str, Callable[[Path], AbstractContextManager[Deployment]]] = {
     "production": production,
 }
 _LEAD_SECONDS = 2.0
-_SHORTEST = 6.0
+_SHORTEST, _LONGEST = 6.0, 15.0
 
 
 @dataclass
@@ -62,14 +62,15 @@ class Campaign:
         return calm_faces(self.target, sent)
 
     def _meet(self, fault: Fault, name: str, count: int) -> Row:
-        lasts = max(_SHORTEST, _LEAD_SECONDS + min(fault.seconds, 15) + 1) if fault.seconds else 20
-        stream = Stream(self.target, self._photos, name, count, lasts)
-        time.sleep(_LEAD_SECONDS)
+        before = count // 3
+        lead = Stream(self.target, self._photos, f"{name}-lead", before, _LEAD_SECONDS)
         await_work(self.target)
+        lasts = min(max(fault.seconds, _SHORTEST), _LONGEST)
+        stream = Stream(self.target, self._photos, name, count - before, lasts)  # goes on while the fault does
         with fault.inject(self.target):
             time.sleep(fault.seconds)
         healed = time.monotonic()
-        sent = stream.wait()
+        sent = lead.wait() + stream.wait()
         await_quiet(self.target)
         recovery = time.monotonic() - healed
         outcome = verify(self.target, sent, self._calm, fault.reasons)
