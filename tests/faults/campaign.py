@@ -65,7 +65,7 @@ class Campaign:
         before = count // 3
         lead = Stream(self.target, self._photos, f"{name}-lead", before, _LEAD_SECONDS)
         await_work(self.target)
-        lasts = min(max(fault.seconds, _SHORTEST), _LONGEST)
+        lasts = fault.stream or min(max(fault.seconds, _SHORTEST), _LONGEST)
         stream = Stream(self.target, self._photos, name, count - before, lasts)  # goes on while the fault does
         with fault.inject(self.target):
             time.sleep(fault.seconds)

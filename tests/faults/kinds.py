@@ -41,6 +41,8 @@ class Fault:
     reasons: frozenset[str] = frozenset()
     mixes: bool = True
     """Whether others may happen at the same time."""
+    stream: float = 0
+    """For so long images are sent, where the injection itself takes longer than `seconds`."""
 
 
 # ---- processes
@@ -346,4 +348,4 @@ def mixture(kinds: list[Fault], rng: random.Random, seconds: float) -> Fault:
         yield
 
     reasons = frozenset[str]().union(*(kind.reasons for kind in able))
-    return Fault("at random", inject, 0, reasons)
+    return Fault("at random", inject, 0, reasons, stream=seconds)
