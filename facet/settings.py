@@ -58,7 +58,7 @@ class Settings(BaseSettings):
         ge=1,
         description="Detection flow runs in flight at most: all workers' slots, and one that waits for the next.",
     )
-    max_batch: int = Field(32, ge=1, le=64, description="Images that one flow run takes at most.")
+    max_batch: int = Field(64, ge=1, le=256, description="Images that one flow run takes at most.")
     bulk_every: int = Field(
         4, ge=2, description="Where bulk and interactive work both wait, bulk work gets one flow run in so many."
     )
