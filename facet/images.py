@@ -212,7 +212,8 @@ def _over_white(strip: Pillow.Image) -> Pixels:
         return np.asarray(strip.convert("RGB"))
     rgba = np.asarray(strip.convert("RGBA")).astype(np.uint16)
     alpha = rgba[..., 3:]
-    return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    rgb = rgba[..., :3] * alpha + 255 * (255 - alpha)
+    return np.asarray((rgb + 127) // 255, np.uint8)
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
