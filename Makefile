@@ -6,7 +6,7 @@ IMAGE ?= examples/eileen-collins.jpg
 OUT ?= ./demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint format lock clean bench-service bench-detector
+.PHONY: help demo run test test-hostile lint format lock clean bench-service bench-detector
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ run: $(VENV)/runtime ## The embedded stack in the foreground; Ctrl-C ends it
 
 test: $(VENV)/dev ## All tests
 	$(BIN)/pytest
+
+test-hostile: $(VENV)/dev ## Every hostile file through the real API and a worker: a table, then one JSON line
+	@$(BIN)/python -m tests.hostile.run
 
 bench-detector: $(VENV)/dev ## The detector beside the reference engine: parity, accuracy, speed
 	$(BIN)/python -m benchmarks.bench_detector

@@ -204,7 +204,7 @@ class _Scale:
 
     def apply(self, strip: Pillow.Image) -> Pixels:
         values = (np.asarray(strip, np.float32) - self._low) * (255 / ((self._high - self._low) or 1))
-        return np.nan_to_num(values).clip(0, 255).astype(np.uint8)[..., None]
+        return np.asarray(np.nan_to_num(values).clip(0, 255), np.uint8)[..., None]
 
 
 def _over_white(strip: Pillow.Image) -> Pixels:

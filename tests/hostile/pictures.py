@@ -10,6 +10,17 @@ from PIL import Image as Pillow
 
 from tests.hostile.cases import Case
 
+UNDO = {
+    2: Pillow.Transpose.FLIP_LEFT_RIGHT,
+    3: Pillow.Transpose.ROTATE_180,
+    4: Pillow.Transpose.FLIP_TOP_BOTTOM,
+    5: Pillow.Transpose.TRANSPOSE,
+    6: Pillow.Transpose.ROTATE_90,
+    7: Pillow.Transpose.TRANSVERSE,
+    8: Pillow.Transpose.ROTATE_270,
+}
+"""What stores an upright picture so that the EXIF orientation is right for it."""
+
 
 def encoded(picture: Pillow.Image, form: str, **options: Any) -> bytes:
     out = io.BytesIO()
@@ -124,18 +135,9 @@ def generated(photo: bytes) -> list[Case]:
 
 def turned(picture: Pillow.Image, orientation: int) -> bytes:
     """The picture stored so that this EXIF orientation shows it upright."""
-    undo = {
-        2: Pillow.Transpose.FLIP_LEFT_RIGHT,
-        3: Pillow.Transpose.ROTATE_180,
-        4: Pillow.Transpose.FLIP_TOP_BOTTOM,
-        5: Pillow.Transpose.TRANSPOSE,
-        6: Pillow.Transpose.ROTATE_90,
-        7: Pillow.Transpose.TRANSVERSE,
-        8: Pillow.Transpose.ROTATE_270,
-    }
     exif = Pillow.Exif()
     exif[0x0112] = orientation
-    stored = picture.transpose(undo[orientation]) if orientation in undo else picture
+    stored = picture.transpose(UNDO[orientation]) if orientation in UNDO else picture
     return encoded(stored, "JPEG", exif=exif, quality=92)
 
 

@@ -21,6 +21,7 @@ from tests.support.stack import ROOT, Stack, new_stack, started
 
 MAX_SECONDS = 30
 MAX_CHILD_MB = 600
+_AT_ONCE = 8
 
 
 class ChildMemory:
@@ -61,7 +62,7 @@ def _peak(process: psutil.Process) -> int:
 
 def send_all(stack: Stack, cases: Sequence[Case]) -> list[Outcome]:
     """Submit each, then wait for those that are taken; a file's time is from its submission to its image's end."""
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(lambda case: _send(stack, case), cases))
 
 
