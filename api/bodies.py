@@ -21,13 +21,24 @@ Body = TypeVar("Body", bound=BaseModel)
 def content(*models: type[BaseModel]) -> dict[str, Any]:
     """The OpenAPI description of a body: the first model as a form, the second as JSON."""
     types = ("multipart/form-data", "application/json")
-    schemata = [model.model_json_schema() for model in models]
+    schemata = [_inline(schema := model.model_json_schema(), schema.get("$defs", {})) for model in models]
     return {
         "requestBody": {
             "required": True,
             "content": {kind: {"schema": schema} for kind, schema in zip(types, schemata, strict=False)},
         }
     }
+
+
+def _inline(schema: Any, definitions: dict[str, Any]) -> Any:
+    """The schema with what it refers to in its place, since an OpenAPI document has its definitions elsewhere."""
+    if isinstance(schema, list):
+        return [_inline(part, definitions) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return definitions[schema["$ref"].rsplit("/", 1)[1]]
+    return {name: _inline(part, definitions) for name, part in schema.items() if name != "$defs"}
 
 
 async def _submission(request: Request) -> AsyncIterator[schemas.ImageUpload | schemas.ImageLink]:

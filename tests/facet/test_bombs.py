@@ -1,4 +1,4 @@
-"""Small files that claim, or are, far too much: each is judged in a process of its own, of which the memory is measured."""
+"""Small files that claim, or are, far too much: judged in a process of its own, of which the memory is measured."""
 
 import io
 import subprocess
