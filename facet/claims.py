@@ -148,7 +148,9 @@ class Claims:
     def store_original(self, job: ImageJob, header: Header, size_bytes: int, sha256: str) -> None:
         """Make what this claim has fetched the image's original. Raises LostClaim."""
         with self._database.write() as session:
-            image = self._owned(session, job)
+            image = self._owned(session, [job]).get(job.image_id)
+            if image is None:
+                raise LostClaim(job.image_id)
             image.fetched_epoch = job.epoch
             image.media_type, image.width, image.height = header.media_type, header.width, header.height
             image.size_bytes, image.sha256 = size_bytes, sha256
