@@ -14,6 +14,7 @@ from sqlalchemy import func, select, update
 from facet.catalog import Catalog, Submission
 from facet.claims import Claims
 from facet.database import Database, utcnow
+from facet.decoding import Decoder
 from facet.dispatch import Dispatcher, Fate, Underway
 from facet.errors import ObjectNotFound, Unavailable
 from facet.idempotency import IdempotencyKeys
