@@ -8,7 +8,7 @@ PROFILE ?= all
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint format lock clean bench-service bench-detector test-faults
+.PHONY: help demo run test test-faults test-hostile lint format lock clean bench-service bench-detector
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test: $(VENV)/dev ## All tests
 
 test-faults: $(VENV)/dev ## Kill, stop and fill each part of a running service: PROFILE=embedded SEED=7
 	$(BIN)/python -m tests.faults --profile "$(PROFILE)" --seed "$(SEED)"
+
+test-hostile: $(VENV)/dev ## Every hostile file through the real API and a worker: a table, then one JSON line
+	@$(BIN)/python -m tests.hostile.run
 
 bench-detector: $(VENV)/dev ## The detector beside the reference engine: parity, accuracy, speed
 	$(BIN)/python -m benchmarks.bench_detector

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import FastAPI
 
 from api import problems
+from api.body_limits import BodyLimits
 from api.metrics import RequestMetrics
-from api.routes import deliveries, health, images, legacy
+from api.routes import deliveries, health, images, legacy, submissions
 from api.state import State
 from deployments.delivery_runs import DeliveryRuns
 from deployments.flow_runs import PrefectFlowRuns
@@ -42,9 +43,10 @@ def create_app(services: Services | None = None) -> FastAPI:
 
     app = FastAPI(title="Facet", version="1", description=_DESCRIPTION, lifespan=lifespan, redirect_slashes=True)
     app.state.facet = State(services, flow_runs, dispatcher)
+    app.add_middleware(BodyLimits, settings=services.settings)
     app.add_middleware(RequestMetrics)
     problems.install(app)
-    for routes in (images, deliveries, legacy, health):
+    for routes in (submissions, images, deliveries, legacy, health):
         app.include_router(routes.router)
     logging.getLogger("facet").setLevel(services.settings.log_level)
     return app

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
+from api.body_limits import BodyTooLarge
 from facet.addresses import UrlRefused
 from facet.cursors import BadCursor
 from facet.errors import ImageError, Overloaded, Unavailable
@@ -89,17 +90,9 @@ def install(app: FastAPI) -> None:
     async def on_problem(request: Request, error: Problem) -> JSONResponse:
         return _answer(error.status, error.code, error.detail, error.errors, error.headers)
 
-    @app.exception_handler(ImageError)
-    async def on_image_error(request: Request, error: ImageError) -> JSONResponse:
-        status, fix = _IMAGE_ERRORS[error.code]
-        detail = f"{error} {fix}"
-        return _answer(status, error.code, detail, [FieldError(field="image", message=str(error), fix=fix)])
-
-    @app.exception_handler(UrlRefused)
-    async def on_url_refused(request: Request, error: UrlRefused) -> JSONResponse:
-        message = str(error)
-        fields = [FieldError(field="callback_url", message=message, fix=error.fix)]
-        return _answer(422, error.code, f"{message} {error.fix}", fields)
+    @app.exception_handler(BodyTooLarge)
+    async def on_too_large(request: Request, error: BodyTooLarge) -> JSONResponse:
+        return _answer(413, "too-large", error.detail)
 
     @app.exception_handler(BadCursor)
     async def on_bad_cursor(request: Request, error: BadCursor) -> JSONResponse:
@@ -119,9 +112,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        errors = [_field_error(entry) for entry in error.errors()]
-        detail = " ".join(f"{e.field}: {e.message}. {e.fix}".strip() for e in errors)
-        return _answer(422, "invalid", detail, errors)
+        problem = invalid(error)
+        return _answer(problem.status, problem.code, problem.detail, problem.errors)
 
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> JSONResponse:
@@ -132,6 +124,37 @@ def install(app: FastAPI) -> None:
     async def on_bug(request: Request, error: Exception) -> JSONResponse:
         log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
         return _answer(500, "error", "An unexpected error; it is in the service's log.")
+
+
+def of_image(error: ImageError) -> Problem:
+    """A picture that is not taken."""
+    status, fix = _IMAGE_ERRORS[error.code]
+    fields = [FieldError(field="image", message=str(error), fix=fix)]
+    return Problem(status, error.code, f"{error} {fix}", errors=fields)
+
+
+def of_url(error: UrlRefused, field: str) -> Problem:
+    """A URL that is not called."""
+    fields = [FieldError(field=field, message=str(error), fix=error.fix)]
+    return Problem(422, error.code, f"{error} {error.fix}", errors=fields)
+
+
+def invalid(error: RequestValidationError) -> Problem:
+    """Fields that are wrong."""
+    errors = [_field_error(entry) for entry in error.errors()]
+    detail = " ".join(f"{e.field}: {e.message}. {e.fix}".strip() for e in errors)
+    return Problem(422, "invalid", detail, errors=errors)
+
+
+def details(problem: Problem) -> ProblemDetails:
+    """The problem as it is sent."""
+    return ProblemDetails(
+        title=HTTPStatus(problem.status).phrase,
+        status=problem.status,
+        detail=problem.detail,
+        code=problem.code,
+        errors=problem.errors,
+    )
 
 
 def _field_error(entry: dict[str, Any]) -> FieldError:

@@ -4,9 +4,11 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Form, Header, UploadFile
+from fastapi import Header, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.problems import ProblemDetails
+from facet.images import FORMATS
 from facet.models import DeliveryState, ImageStatus
 
 _BOX = [205, 130, 34, 44]
@@ -20,27 +22,6 @@ _KEYPOINTS = {
 _ID = "7c0f6a4e-6f0b-4d5c-9a39-3c1f0b8a52de"
 _SELF = f"http://127.0.0.1:8000/v1/images/{_ID}"
 
-ImageFile = Annotated[UploadFile, Form(description="The photo: JPEG, PNG, WebP, BMP, TIFF, GIF or AVIF.")]
-RequestId = Annotated[
-    str,
-    Form(
-        min_length=1,
-        max_length=200,
-        pattern=r"^[^\x00-\x1f\x7f]+$",  # PostgreSQL keeps no NUL, and logs should have no line breaks
-        description="Your name for the request, without control characters; it comes back in the callback.",
-    ),
-]
-CallbackUrl = Annotated[
-    str | None,
-    Form(max_length=2000, description="Where the result is POSTed: http or https, at a public address."),
-]
-MinConfidence = Annotated[
-    float | None, Form(ge=0, le=1, description="Only faces of more than this confidence. Default: 0.94.")
-]
-MinFaceSize = Annotated[
-    int | None, Form(ge=10, le=10_000, description="Smallest face searched for, in pixels. Default: 20.")
-]
-Annotate = Annotated[bool, Form(description="Whether the annotated picture is wanted.")]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -51,6 +32,58 @@ IdempotencyKey = Annotated[
         description="Your name for this submission: sent again under it, it is done once and answered the same.",
     ),
 ]
+
+
+class SubmissionFields(BaseModel):
+    """What can be asked of each image."""
+
+    request_id: str = Field(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00-\x1f\x7f]+$",  # PostgreSQL keeps no NUL, and logs should have no line breaks
+        description="Your name for the request, without control characters; it comes back in the callback.",
+    )
+    callback_url: str | None = Field(
+        None, max_length=2000, description="Where the result is POSTed: http or https, at a public address."
+    )
+    min_confidence: float | None = Field(
+        None, ge=0, le=1, description="Only faces of more than this confidence. Default: 0.94."
+    )
+    min_face_size: int | None = Field(
+        None, ge=10, le=10_000, description="Smallest face searched for, in pixels. Default: 20."
+    )
+    annotate: bool = Field(True, description="Whether the annotated picture is wanted.")
+
+
+class ImageUpload(SubmissionFields):
+    image: UploadFile = Field(description=f"The photo: {FORMATS}.")
+
+
+class ImageLink(SubmissionFields):
+    model_config = ConfigDict(extra="forbid")
+
+    image_url: str = Field(
+        min_length=1,
+        max_length=2000,
+        examples=["https://example.com/photo.jpg"],
+        description=f"Where a worker fetches the photo: http or https, at a public address. {FORMATS}.",
+    )
+
+
+class LegacyUpload(ImageUpload):
+    callback_url: str = Field(max_length=2000, description="Where the result is POSTed.")
+
+
+class BatchUpload(SubmissionFields):
+    """The fields are for all images alike; only `request_id` may also be sent once for each, in their order."""
+
+    image: list[UploadFile]
+
+
+class BatchLinks(BaseModel):
+    """Each image with fields of its own."""
+
+    images: list[ImageLink]
 
 
 class Links(BaseModel):
@@ -69,6 +102,18 @@ class Accepted(BaseModel):
     request_id: str = Field(examples=["holiday-17"])
     status: ImageStatus = Field(examples=["queued"])
     links: Links
+
+
+class BatchItem(BaseModel):
+    """What became of one image of a batch: `image`, or `problem` with its `status`."""
+
+    status: int = Field(examples=[202])
+    image: Accepted | None = None
+    problem: ProblemDetails | None = None
+
+
+class BatchAccepted(BaseModel):
+    results: list[BatchItem] = Field(description="One for each image, in the order of the request.")
 
 
 class Face(BaseModel):
@@ -130,11 +175,14 @@ class Image(BaseModel):
     failure: Failure | None
     created_at: datetime
     finished_at: datetime | None
-    filename: str | None
-    media_type: str = Field(examples=["image/jpeg"])
-    size_bytes: int
-    width: int = Field(description="Pixels of the upright image.")
-    height: int = Field(description="Pixels of the upright image.")
+    filename: str | None = Field(description="As the sender named the file; nothing is stored under it.")
+    image_url: str | None = Field(description="Where the image was, or is still to be, fetched from.")
+    media_type: str | None = Field(
+        examples=["image/jpeg"], description="As its content says; null until it is fetched."
+    )
+    size_bytes: int | None
+    width: int | None = Field(description="Pixels of the upright image.")
+    height: int | None = Field(description="Pixels of the upright image.")
     min_confidence: float
     min_face_size: int
     annotate: bool

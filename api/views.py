@@ -32,6 +32,7 @@ def full(image: Image, settings: Settings) -> schemas.Image:
         created_at=image.created_at,
         finished_at=image.finished_at,
         filename=image.filename,
+        image_url=image.image_url,
         media_type=image.media_type,
         size_bytes=image.size_bytes,
         width=image.width,
@@ -81,6 +82,7 @@ def _attempts(row: Delivery) -> list[schemas.Attempt]:
 
 def _face(face: Face, image: Image) -> schemas.Face:
     x, y, width, height = face.box
+    assert image.width and image.height, "an image with faces has been seen"
     return schemas.Face(
         id=face.id,
         confidence=face.confidence,

@@ -88,7 +88,7 @@ class Target:
 
 def parse_url(url: str) -> Target:
     """Raises UrlRefused for what is no plain http or https URL."""
-    fix = "Send a URL such as https://example.com/callback."
+    fix = "Send a URL such as https://example.com/path."
     if _UNSAFE.search(url):
         raise UrlRefused("The URL holds a space, a backslash or a control character.", fix)
     try:

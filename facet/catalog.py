@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session, selectinload
 
 from facet.cursors import Cursor
 from facet.database import Database
+from facet.decoding import Decoder
 from facet.errors import ObjectNotFound, Overloaded
-from facet.images import decode, read_header
 from facet.models import Delivery, Image, ImageStatus, Run, RunState
 from facet.settings import Settings
 from facet.storage import ObjectStore
@@ -24,9 +24,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What a sender asks for."""
+    """What a sender asks for: a file, or one to be fetched from a URL."""
 
-    data: bytes
+    data: bytes | None
+    image_url: str | None
     request_id: str
     filename: str | None
     callback_url: str | None
@@ -44,9 +45,10 @@ class Page:
 class Catalog:
     """Images in the database with their objects. Every method raises Unavailable when a part does not answer."""
 
-    def __init__(self, database: Database, store: ObjectStore, settings: Settings) -> None:
+    def __init__(self, database: Database, store: ObjectStore, decoder: Decoder, settings: Settings) -> None:
         self._database = database
         self._store = store
+        self._decoder = decoder
         self._settings = settings
 
     def check_room(self) -> None:
@@ -60,41 +62,45 @@ class Catalog:
             if home.exists() and shutil.disk_usage(home).free < self._settings.min_free_bytes:
                 raise Overloaded("The disk is full.")
 
-    def accept(self, submission: Submission, also: Callable[[Session, Image], None] | None = None) -> Image:
-        """Store the object, then commit the row: from then on the image is never lost.
+    def store(self, submission: Submission) -> Image:
+        """Store the submitted file, if it is one, for a row that `commit` is still to make.
 
-        `also` is done in the row's transaction; when it raises, there is no image.
         Raises ImageError, with nothing stored, for what is no picture that can be processed.
         """
-        limit = self._settings.max_image_pixels
-        header = read_header(submission.data, max_pixels=limit)
-        height, width = decode(submission.data, max_pixels=limit).shape[:2]
         image = Image(
             id=uuid4(),
             request_id=submission.request_id,
             filename=submission.filename,
-            media_type=header.media_type,
-            size_bytes=len(submission.data),
-            sha256=hashlib.sha256(submission.data).hexdigest(),
-            width=width,
-            height=height,
+            image_url=submission.image_url,
             callback_url=submission.callback_url,
             min_confidence=submission.min_confidence,
             min_face_size=submission.min_face_size,
             annotate=submission.annotate,
         )
-        self._store.put(image.original_key, submission.data, image.media_type)
+        if submission.data is not None:
+            header = self._decoder.check(submission.data)
+            image.media_type, image.width, image.height = header.media_type, header.width, header.height
+            image.size_bytes = len(submission.data)
+            image.sha256 = hashlib.sha256(submission.data).hexdigest()
+            self._store.put(image.original_key, submission.data, header.media_type)
+        return image
+
+    def commit(self, images: Sequence[Image], also: Callable[[Session], None] | None = None) -> None:
+        """Commit the rows of images whose files are stored: from then on they are never lost.
+
+        `also` is done in the same transaction; when it raises, there are no images.
+        """
         try:
             with self._database.write() as session:
-                session.add(image)
+                session.add_all(images)
+                session.flush()
                 if also:
-                    session.flush()
-                    also(session, image)
-        except Exception:  # perhaps only the answer to the commit was lost, so the object stays
-            log.warning("The object %s may be left without a row.", image.original_key)
+                    also(session)
+        except Exception:  # perhaps only the answer to the commit was lost, so the objects stay
+            log.warning("Objects may be left without a row: %s", ", ".join(image.prefix for image in images))
             raise
-        log.info("Image %s of request %s is accepted.", image.id, image.request_id)
-        return image
+        for image in images:
+            log.info("Image %s of request %s is accepted.", image.id, image.request_id)
 
     def find(self, image_id: UUID) -> Image | None:
         """The image with its faces, run and deliveries."""

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from facet.database import Database
 from facet.errors import Unavailable
+from facet.images import Header
 from facet.jobs import Failure, FoundFace, ImageJob, Jobs
 from facet.models import Face, Image, ImageStatus, Lane, Run, RunState
 from facet.settings import Settings
@@ -92,14 +93,15 @@ class Claims:
             image_id=image.id,
             epoch=image.claim_epoch,
             request_id=image.request_id,
-            original_key=image.original_key,
+            original_key=image.original_key if image.is_stored else image.fetched_key(image.claim_epoch),
+            image_url=None if image.is_stored else image.image_url,
             annotated_key=f"{image.prefix}annotated-{image.claim_epoch}.jpg",
             callback_url=image.callback_url,
             min_confidence=image.min_confidence,
             min_face_size=image.min_face_size,
             annotate=image.annotate,
-            width=image.width,
-            height=image.height,
+            width=image.width or 0,
+            height=image.height or 0,
             timings={"waited": round((now - image.created_at).total_seconds(), 3)},
         )
 
@@ -142,6 +144,16 @@ class Claims:
         """Note what is worked on from here, for it is to blame if the process dies."""
         with self._database.write() as session:
             session.execute(update(Run).where(Run.id == run_id).values(in_hand=[str(job.image_id) for job in jobs]))
+
+    def store_original(self, job: ImageJob, header: Header, size_bytes: int, sha256: str) -> None:
+        """Make what this claim has fetched the image's original. Raises LostClaim."""
+        with self._database.write() as session:
+            image = self._owned(session, [job]).get(job.image_id)
+            if image is None:
+                raise LostClaim(job.image_id)
+            image.fetched_epoch = job.epoch
+            image.media_type, image.width, image.height = header.media_type, header.width, header.height
+            image.size_bytes, image.sha256 = size_bytes, sha256
 
     def store_faces(self, jobs: Sequence[ImageJob]) -> set[UUID]:
         """Replace the faces of these claims, in one transaction; the former results stay the ones that are read.

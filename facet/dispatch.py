@@ -187,7 +187,10 @@ class Dispatcher:
             ).all()
             if not images:
                 return None
-            batch = images[:1] if images[0].alone else [image for image in images if not image.alone]
+            if images[0].alone:
+                batch = list(images[:1])
+            else:  # a slow server of an image_url delays none whose picture is here
+                batch = [i for i in images if not i.alone and i.is_stored is images[0].is_stored]
             run = Run(id=uuid4(), lane=lane, size=len(batch), created_at=self._database.now(session))
             session.add(run)
             session.flush()

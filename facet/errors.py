@@ -2,7 +2,10 @@
 
 
 class Unavailable(Exception):
-    """A database or object store that does not answer now, and may answer later."""
+    """A database, object store or other server that does not answer now, and may answer later."""
+
+    code = "unavailable"
+    """A stable word for programs."""
 
 
 class Overloaded(Unavailable):

@@ -14,6 +14,11 @@ class FoundFace(BaseModel):
     box: list[int]
     keypoints: dict[str, list[int]]
 
+    def scaled(self, factor: float) -> "FoundFace":
+        """The face on a picture of another size."""
+        points = {name: [round(value * factor) for value in point] for name, point in self.keypoints.items()}
+        return self.model_copy(update={"box": [round(value * factor) for value in self.box], "keypoints": points})
+
 
 class Failure(BaseModel):
     """Why an image has no result: a stable word for programs, and a sentence for people."""
@@ -33,6 +38,8 @@ class ImageJob(BaseModel):
     request_id: str
     original_key: str
     annotated_key: str
+    image_url: str | None = None
+    """Where the picture is still to be fetched from, to be stored under `original_key`."""
     callback_url: str | None
     min_confidence: float
     min_face_size: int

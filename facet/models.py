@@ -54,6 +54,8 @@ class Image(Base):
 
     `claim_epoch` rises with each claim, and every write of a run holds only at the epoch of its claim.
     `result_epoch` is that of the result to be read: its faces and its annotated picture.
+    An image that is to be fetched from `image_url` has no original, and nothing is known of it, until the claim of
+    `fetched_epoch` has stored it.
     """
 
     __tablename__ = "images"
@@ -69,11 +71,13 @@ class Image(Base):
     deleted_at: Mapped[datetime | None]
 
     filename: Mapped[str | None] = mapped_column(String(255))
-    media_type: Mapped[str] = mapped_column(String(40))
-    size_bytes: Mapped[int]
-    sha256: Mapped[str] = mapped_column(String(64))
-    width: Mapped[int]
-    height: Mapped[int]
+    image_url: Mapped[str | None] = mapped_column(String(2000))
+    fetched_epoch: Mapped[int | None]
+    media_type: Mapped[str | None] = mapped_column(String(40))
+    size_bytes: Mapped[int | None]
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    width: Mapped[int | None]
+    height: Mapped[int | None]
 
     callback_url: Mapped[str | None] = mapped_column(String(2000))
     min_confidence: Mapped[float]
@@ -118,7 +122,16 @@ class Image(Base):
 
     @property
     def original_key(self) -> str:
-        return f"{self.prefix}original"
+        return self.fetched_key(self.fetched_epoch) if self.fetched_epoch else f"{self.prefix}original"
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether it has an original, as all have but those still to be fetched."""
+        return self.image_url is None or self.fetched_epoch is not None
+
+    def fetched_key(self, epoch: int) -> str:
+        """Each claim stores what it fetches under a key of its own, so that none puts its bytes under another's row."""
+        return f"{self.prefix}original-{epoch}"
 
 
 class Face(Base):

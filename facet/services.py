@@ -6,10 +6,12 @@ from facet.addresses import AddressRules
 from facet.catalog import Catalog
 from facet.claims import Claims
 from facet.database import Database
+from facet.decoding import Decoder
 from facet.detector import create_detector
 from facet.detector.base import Detector
 from facet.egress import Egress
 from facet.idempotency import IdempotencyKeys
+from facet.image_urls import ImageUrls
 from facet.settings import Settings, get_settings
 from facet.storage import ObjectStore, open_store
 from facet.webhooks import Deliveries
@@ -30,8 +32,17 @@ class Services:
         return open_store(self.settings)
 
     @cached_property
+    def decoder(self) -> Decoder:
+        return Decoder(self.settings)
+
+    @cached_property
     def catalog(self) -> Catalog:
-        return Catalog(self.database, self.store, self.settings)
+        return Catalog(self.database, self.store, self.decoder, self.settings)
+
+    @cached_property
+    def image_urls(self) -> ImageUrls:
+        egress = Egress(self.addresses, seconds=self.settings.fetch_timeout)
+        return ImageUrls(self.store, self.claims, self.decoder, egress, max_bytes=self.settings.max_image_bytes)
 
     @cached_property
     def claims(self) -> Claims:

@@ -101,6 +101,22 @@ class Settings(BaseSettings):
         ge=1,
         description="Largest image taken, in pixels, read from its header before it is decoded.",
     )
+    max_image_side: int = Field(
+        16_384, ge=1, description="Longest side of an image taken, in pixels, read from its header too."
+    )
+    max_request_images: int = Field(100, ge=1, le=1000, description="Images that one `POST /v1/images:batch` takes.")
+    max_request_bytes: int = Field(
+        200_000_000, ge=1000, description="Largest body of a batch of files, in bytes; each file has its own limit too."
+    )
+    max_field_bytes: int = Field(
+        8192, ge=4096, description="Longest form field, in bytes. A body without files may be 16 times as long."
+    )
+    decode_seconds: float = Field(
+        20.0, gt=0, description="Seconds that an image may take to decode, at the API and in a worker."
+    )
+    fetch_timeout: float = Field(
+        20.0, gt=0, description="Seconds that the server of an `image_url` has to send the whole image."
+    )
     callback_timeout: float = Field(10.0, gt=0, description="Seconds that a callback's receiver has to answer.")
 
     worker_grace_seconds: float = Field(
@@ -118,8 +134,8 @@ class Settings(BaseSettings):
 
     callback_allow: str = Field(
         "",
-        description="Hosts and networks, with `:port` or not, that callbacks may reach besides public addresses; "
-        "separated by commas. Unset: none; in `facet up` on loopback: loopback.",
+        description="Hosts and networks, with `:port` or not, that callbacks and `image_url` may reach besides public "
+        "addresses; separated by commas. Unset: none; in `facet up` on loopback: loopback.",
     )
     webhook_secrets: SecretStr = Field(
         SecretStr(""),

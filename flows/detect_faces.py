@@ -40,8 +40,8 @@ def detect_faces(image_ids: list[UUID]) -> State[None]:
     run_id = _run_id(flow_run.idempotency_key, flow_run.id)
     jobs = services.claims.open(image_ids, run_id=run_id, flow_run_id=flow_run.id, flow_run_name=flow_run.name)
     with _handed_back(run_id, services), services.claims.leased(run_id):
-        pictures = Pictures(services.store, max_pixels=services.settings.max_image_pixels)
-        jobs = fetch(jobs, pictures)
+        pictures = Pictures(services.store, services.decoder, enough=services.settings.max_side)
+        jobs = fetch(jobs, pictures, services)
         jobs = detect(jobs, pictures, services, run_id)
         jobs = persist(jobs, services)
         jobs = draw(jobs, pictures)

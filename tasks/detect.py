@@ -26,8 +26,8 @@ def detect(jobs: Jobs, pictures: Pictures, services: Services, run_id: UUID) -> 
     """
 
     def decode(job: ImageJob) -> ImageJob:
-        height, width = pictures.pixels(job).shape[:2]
-        return job.with_changes(width=width, height=height)
+        pictures.pixels(job)
+        return job
 
     done = Jobs()
     for chunk in _chunks(jobs):
@@ -47,7 +47,8 @@ def _detect(jobs: Sequence[ImageJob], images: Sequence[Pixels], services: Servic
         return []
     begun = time.perf_counter()
     try:
-        found = services.detector.detect(images, [_parameters(job, services) for job in jobs])
+        parameters = [_parameters(job, pixels, services) for job, pixels in zip(jobs, images, strict=True)]
+        found = services.detector.detect(images, parameters)
     except Exception as error:
         if len(jobs) == 1:
             return [note(jobs[0], error)]
@@ -63,12 +64,13 @@ def _detect(jobs: Sequence[ImageJob], images: Sequence[Pixels], services: Servic
     ]
 
 
-def _parameters(job: ImageJob, services: Services) -> DetectionParameters:
+def _parameters(job: ImageJob, pixels: Pixels, services: Services) -> DetectionParameters:
     first, second, last = DetectionParameters().thresholds
     return DetectionParameters(
         min_face_size=job.min_face_size,
         thresholds=(first, second, min(last, job.min_confidence)),
         max_side=services.settings.max_side,
+        full_size=None if pixels.shape[:2] == (job.height, job.width) else (job.width, job.height),
     )
 
 

@@ -60,7 +60,7 @@ def each_image(step: str, jobs: Sequence[ImageJob], work: Callable[[ImageJob], I
         if isinstance(result, Unavailable):
             if task_run.run_count <= RETRIES:
                 raise result
-            result = job.with_changes(setback=Failure(code="unavailable", reason=str(result)))
+            result = job.with_changes(setback=Failure(code=result.code, reason=str(result)))
         elif isinstance(result, Exception):
             result = note(job, result)
         done.append(result.with_changes(timings=result.timings | {step: seconds}))
@@ -76,7 +76,7 @@ def all_images(step: str, jobs: Sequence[ImageJob], work: Callable[[list[ImageJo
     except Unavailable as error:
         if task_run.run_count <= RETRIES:
             raise
-        done = [job.with_changes(setback=Failure(code="unavailable", reason=str(error))) for job in live]
+        done = [job.with_changes(setback=Failure(code=error.code, reason=str(error))) for job in live]
     except Exception:
         return each_image(step, jobs, lambda job: work([job])[0])
     seconds = round(seconds_since(begun) / max(1, len(live)), 4)

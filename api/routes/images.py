@@ -1,159 +1,19 @@
 """`/v1/images`: submit photos, and see what became of them."""
 
-from collections.abc import Callable
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response, UploadFile
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import RedirectResponse
-from sqlalchemy.orm import Session
 
 from api import schemas, views
-from api.problems import FieldError, Problem, responses
+from api.problems import Problem, responses
 from api.state import AppState, State
 from deployments.flow_runs import ui_url
-from facet.catalog import Submission
-from facet.idempotency import Hold, KeyBusy, KeyReused, StoredAnswer, fingerprint
 from facet.models import Image, ImageStatus
-from facet.settings import Settings
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
-callbacks = APIRouter()
-
 PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}, "description": "The picture."}}
-
-
-@callbacks.post(
-    "{$request.body#/callback_url}",
-    status_code=204,
-    name="result",
-    responses={"default": {"description": "Anything but 2xx is a failure; redirects are not followed."}},
-)
-def result(body: schemas.CallbackBody) -> None:
-    """The image has ended. Any 2xx answer takes the callback."""
-
-
-@router.post(
-    "",
-    status_code=202,
-    response_model=schemas.Accepted,
-    callbacks=callbacks.routes,
-    responses=responses(409, 413, 415, 422, 503),
-)
-def submit(
-    state: AppState,
-    image: schemas.ImageFile,
-    request_id: schemas.RequestId,
-    callback_url: schemas.CallbackUrl = None,
-    min_confidence: schemas.MinConfidence = None,
-    min_face_size: schemas.MinFaceSize = None,
-    annotate: schemas.Annotate = True,
-    idempotency_key: schemas.IdempotencyKey = None,
-) -> Response:
-    """Submit a photo. It is stored before the answer, and processed by a Prefect flow run after it.
-
-    Sent again under the same `Idempotency-Key`, the same submission is answered as the first time, another one with
-    422, and one that is still in progress with 409.
-    """
-    settings = state.services.settings
-    data = read(image, settings)
-    fields: dict[str, Any] = {
-        "request_id": request_id,
-        "callback_url": callback_url,
-        "min_confidence": min_confidence,
-        "min_face_size": min_face_size,
-        "annotate": annotate,
-    }
-
-    def work(also: Also | None) -> StoredAnswer:
-        return _answer(accept(state, data, image.filename, **fields, also=also), settings)
-
-    if idempotency_key is None:
-        answer, replayed = work(None), False
-    else:
-        content = fingerprint(fields | {"filename": image.filename}, data)
-        answer, replayed = _once(state, idempotency_key, content, work)
-    headers = {"Location": answer.location, "Retry-After": "2"} | ({"Idempotency-Replayed": "true"} if replayed else {})
-    return Response(answer.body, answer.status_code, headers, "application/json")
-
-
-Also = Callable[[Session, Image], None]
-
-
-def _answer(image: Image, settings: Settings) -> StoredAnswer:
-    body = views.accepted(image, settings).model_dump_json()
-    return StoredAnswer(202, settings.image_url(image.id), body)
-
-
-def _once(state: State, key: str, content: str, work: Callable[[Also], StoredAnswer]) -> tuple[StoredAnswer, bool]:
-    """Do the work of a key once. Returns its answer, and whether that is of an earlier request."""
-    keys = state.services.idempotency
-    hold: Hold | None = None
-    try:
-        begun = keys.begin(key, content)
-        if isinstance(begun, StoredAnswer):
-            return begun, True
-        hold = begun
-
-        def also(session: Session, image: Image) -> None:
-            keys.complete(session, begun, _answer(image, state.services.settings))
-
-        return work(also), False
-    except KeyReused:
-        message, fix = "The key was sent before, with another content.", "Send a new key with a new submission."
-        error = FieldError(field="Idempotency-Key", message=message, fix=fix)
-        raise Problem(422, "key-reused", f"{message} {fix}", errors=[error]) from None
-    except KeyBusy:
-        detail = "The first submission under this key is still in progress. Send it again shortly."
-        raise Problem(409, "in-progress", detail, headers={"Retry-After": "2"}) from None
-    except Exception:
-        if hold:
-            keys.release(hold)
-        raise
-
-
-def read(image: UploadFile, settings: Settings) -> bytes:
-    """The submitted file. Raises Problem 413."""
-    data = image.file.read(settings.max_image_bytes + 1)
-    if len(data) > settings.max_image_bytes:
-        message, fix = "The file is too large.", f"Send at most {settings.max_image_bytes} bytes."
-        raise Problem(
-            413, "too-large", f"{message} {fix}", errors=[FieldError(field="image", message=message, fix=fix)]
-        )
-    return data
-
-
-def accept(
-    state: State,
-    data: bytes,
-    filename: str | None,
-    *,
-    request_id: str,
-    callback_url: str | None,
-    min_confidence: float | None,
-    min_face_size: int | None,
-    annotate: bool,
-    also: Also | None = None,
-) -> Image:
-    """Store a submission and wake the dispatcher; `also` is done in the transaction that stores it."""
-    settings = state.services.settings
-    state.services.catalog.check_room()
-    if callback_url is not None:
-        state.services.addresses.check(callback_url)
-    stored = state.services.catalog.accept(
-        Submission(
-            data=data,
-            request_id=request_id,
-            filename=filename.replace("\x00", "")[:255] if filename else None,
-            callback_url=callback_url,
-            min_confidence=settings.min_confidence if min_confidence is None else min_confidence,
-            min_face_size=settings.min_face_size if min_face_size is None else min_face_size,
-            annotate=annotate,
-        ),
-        also,
-    )
-    state.dispatcher.nudge()
-    return stored
 
 
 @router.get("", responses=responses(422, 503))
@@ -182,7 +42,11 @@ def get_image(state: AppState, image_id: UUID) -> schemas.Image:
 def get_original(state: AppState, image_id: UUID) -> Response:
     """The photo as it was submitted."""
     image = find(state, image_id)
-    return Response(state.services.catalog.original(image), media_type=image.media_type, headers=_HEADERS)
+    if not image.is_stored:
+        raise Problem(404, "not-yet", "The image is not fetched from its image_url yet. Try again shortly.")
+    extension = str(image.media_type).removeprefix("image/")
+    headers = _HEADERS | {"Content-Disposition": f'inline; filename="{image.id}.{extension}"'}
+    return Response(state.services.catalog.original(image), media_type=image.media_type, headers=headers)
 
 
 @router.get("/{image_id}/annotated", response_class=Response, responses=PICTURE | responses(404, 422, 503))

@@ -4,34 +4,28 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response
 
-from api import schemas
+from api import bodies, schemas
 from api.problems import responses
-from api.routes.images import PICTURE, accept, annotated_picture, read
+from api.routes.images import PICTURE, annotated_picture
+from api.routes.submissions import store
 from api.state import AppState
 
 router = APIRouter(prefix="/api/image", tags=["predecessor"])
 
 
-@router.post("/", status_code=202, responses=responses(413, 415, 422, 503))
-def submit(
-    state: AppState,
-    image: schemas.ImageFile,
-    request_id: schemas.RequestId,
-    callback_url: schemas.CallbackUrl,
-    min_confidence: schemas.MinConfidence = None,
-) -> schemas.LegacyAccepted:
+@router.post(
+    "/",
+    status_code=202,
+    responses=responses(400, 413, 415, 422, 503),
+    openapi_extra=bodies.content(schemas.LegacyUpload),
+)
+def submit(state: AppState, sent: bodies.LegacySubmission) -> schemas.LegacyAccepted:
     """Submit a photo, as `POST /v1/images` does."""
-    stored = accept(
-        state,
-        read(image, state.services.settings),
-        image.filename,
-        request_id=request_id,
-        callback_url=callback_url,
-        min_confidence=min_confidence,
-        min_face_size=None,
-        annotate=True,
-    )
-    return schemas.LegacyAccepted(image_id=stored.id, request_id=stored.request_id)
+    state.services.catalog.check_room()
+    image = store(state, sent)
+    state.services.catalog.commit([image])
+    state.dispatcher.nudge()
+    return schemas.LegacyAccepted(image_id=image.id, request_id=image.request_id)
 
 
 @router.get(

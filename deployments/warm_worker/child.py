@@ -79,7 +79,8 @@ class Child:
         sys.path[:] = path
         self._busy = False
         # Threads of a run that timed out may live on in here, so that one is spent.
-        self._say({"done": True, "rss": psutil.Process().memory_info().rss, "spent": timed_out})
+        spent = timed_out or _is_stuck()
+        self._say({"done": True, "rss": psutil.Process().memory_info().rss, "spent": spent})
 
     def _run(self, flow_run_id: UUID, entrypoint: str | None, context: SyncClientContext) -> bool:
         """What `python -m prefect.engine` does, less the start. Returns whether the run timed out.
@@ -139,6 +140,13 @@ def load_services() -> None:
 
     services = get_services()
     assert services.detector and services.store and services.claims and services.catalog and services.deliveries
+
+
+def _is_stuck() -> bool:
+    """Whether a picture that took too long is still being decoded."""
+    from facet.services import get_services
+
+    return bool(get_services.cache_info().currsize) and get_services().decoder.stuck
 
 
 def main(arguments: list[str]) -> None:

@@ -21,7 +21,8 @@ class DetectionParameters:
     `min_face_size` is in pixels of the image. `scale_factor` is the ratio between neighbouring
     levels of the image pyramid. `thresholds` are the confidences that a candidate must exceed
     after P-Net, R-Net and O-Net. `max_side`, in pixels, caps the longer side of the working copy
-    of a huge image; boxes are always those of the image given.
+    of a huge image; boxes are always those of the image given. `full_size`, (width, height), is given with an image
+    that is a smaller copy of another: all pixels that are spoken of, boxes too, are then those of the other.
 
     Raises ValueError, naming the field, for a value that no search can use.
     """
@@ -30,6 +31,7 @@ class DetectionParameters:
     scale_factor: float = 0.709
     thresholds: tuple[float, float, float] = (0.6, 0.7, 0.8)
     max_side: int | None = None
+    full_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if not (_is_number(self.min_face_size) and self.min_face_size >= SMALLEST_FACE):

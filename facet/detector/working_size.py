@@ -28,12 +28,12 @@ class WorkingImage:
 
 def working_image(image: NDArray[np.uint8], parameters: DetectionParameters) -> WorkingImage:
     """Return the image itself, or its area-averaged copy where it exceeds `max_side`."""
-    height, width = image.shape[:2]
+    width, height = parameters.full_size or image.shape[1::-1]
     limit = min(parameters.max_side or LONGEST_SIDE, LONGEST_SIDE)
     longer = max(height, width)
-    if longer <= limit:
+    if longer <= limit and parameters.full_size is None:
         return WorkingImage(image, parameters.min_face_size, 1.0, 1.0)
-    shrink = limit / longer
+    shrink = min(limit, max(image.shape)) / longer
     new_width, new_height = max(1, round(width * shrink)), max(1, round(height * shrink))
     pixels = cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_AREA)
     return WorkingImage(

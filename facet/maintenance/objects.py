@@ -38,9 +38,25 @@ _MOST = 1000  # of a kind in one pass; the next pass goes on
 _SUSPICIOUS = 100
 _UNFINISHED = (ImageStatus.QUEUED, ImageStatus.PROCESSING)
 
-_COLUMNS = (Image.id, Image.status, Image.deleted_at, Image.claim_epoch, Image.annotated_key, Image.failure_code)
-_ImageRow = Row[UUID, ImageStatus, datetime | None, int, str | None, str | None]
-_OURS = re.compile(r"images/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/(?:original|annotated-\d+\.jpg|\..+)")
+_COLUMNS = (
+    Image.id,
+    Image.status,
+    Image.deleted_at,
+    Image.claim_epoch,
+    Image.annotated_key,
+    Image.failure_code,
+    Image.image_url,
+    Image.fetched_epoch,
+)
+_ImageRow = Row[UUID, ImageStatus, datetime | None, int, str | None, str | None, str | None, int | None]
+_OURS = re.compile(r"images/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/(?:original(?:-\d+)?|annotated-\d+\.jpg|\..+)")
+
+
+def _original(row: _ImageRow) -> str | None:
+    """The key of its original; None for one that is still to be fetched."""
+    if row.fetched_epoch:
+        return f"images/{row.id}/original-{row.fetched_epoch}"
+    return None if row.image_url else f"images/{row.id}/original"
 
 
 def _belongs(key: str, row: _ImageRow | None) -> bool:
@@ -48,9 +64,10 @@ def _belongs(key: str, row: _ImageRow | None) -> bool:
     if row is None:
         return False
     prefix = f"images/{row.id}/"
-    if key in (f"{prefix}original", row.annotated_key) or row.deleted_at:
+    if key in (_original(row), row.annotated_key) or row.deleted_at:
         return True
-    return row.status is ImageStatus.PROCESSING and key == f"{prefix}annotated-{row.claim_epoch}.jpg"
+    at_work = (f"{prefix}annotated-{row.claim_epoch}.jpg", f"{prefix}original-{row.claim_epoch}")
+    return row.status is ImageStatus.PROCESSING and key in at_work
 
 
 class ObjectAudit:
@@ -98,7 +115,7 @@ class ObjectAudit:
                     self._cut_short.note(row.id)
                     _keep(cut_short, row.id)
                 continue
-            if f"images/{row.id}/original" not in keys:
+            if (original := _original(row)) and original not in keys:
                 bare += 1
                 if row.status in _UNFINISHED:
                     _keep(missing, row.id)
@@ -171,7 +188,7 @@ class ObjectAudit:
             row = self._row(image_id)
             if row is None or row.deleted_at:
                 continue
-            if row.status in _UNFINISHED and f"images/{image_id}/original" not in keys:
+            if row.status in _UNFINISHED and (original := _original(row)) and original not in keys:
                 # One that a run has is failed by that, or completed, when it has the picture already.
                 self._waiting.note(image_id)
                 self._waiting.mended += not suspicious and self._claims.fail_waiting(image_id, OBJECT_MISSING)

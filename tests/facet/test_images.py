@@ -1,11 +1,15 @@
-import cv2
+import io
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 
 from facet.errors import ImageError
-from facet.images import decode, draw_faces, read_header
+from facet.images import check, decode, draw_faces, read_header
 from facet.jobs import FoundFace
+from facet.structure import pixel_chunks, scan_ends
+from tests.hostile.pictures import UNDO, chunk, encoded
 from tests.support.images import picture
 
 LIMIT = 10_000_000
@@ -31,13 +35,132 @@ def test_other_bytes_are_no_picture(data: bytes) -> None:
     assert caught.value.code == "not-a-picture"
 
 
-@pytest.mark.parametrize("form", ["jpg", "png", "bmp"])
-def test_a_truncated_picture_does_not_decode(form: str, photo: bytes) -> None:
-    pixels = decode(photo, max_pixels=LIMIT)
-    data = cv2.imencode(f".{form}", pixels)[1].tobytes()
-    with pytest.raises(ImageError) as caught:
-        decode(data[: len(data) // 2], max_pixels=LIMIT)
-    assert caught.value.code == "undecodable"
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True}),
+        ("PNG", {}),
+        ("WEBP", {}),
+        ("WEBP", {"lossless": True}),
+        ("BMP", {}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"compression": "jpeg"}),
+        ("GIF", {}),
+        ("AVIF", {}),
+    ],
+)
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_truncated_picture_is_refused_or_is_whole(
+    form: str, options: dict[str, Any], alpha: bool, photo: bytes
+) -> None:
+    picture = Pillow.open(io.BytesIO(photo)).resize((150, 100))
+    if alpha:
+        if form in ("JPEG", "BMP", "GIF") or options.get("compression") == "jpeg":
+            pytest.skip("It has no alpha.")
+        picture.putalpha(200)
+    data = encoded(picture, form, **options)
+    whole = decode(data, max_pixels=LIMIT)
+    refused = 0
+    for length in [len(data) * tenth // 20 for tenth in range(20)] + [len(data) - cut for cut in range(1, 20)]:
+        try:
+            assert np.array_equal(decode(data[:length], max_pixels=LIMIT), whole), f"{length} of {len(data)} bytes"
+        except ImageError:
+            refused += 1
+    assert refused >= 15
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"restart_marker_blocks": 4}], ids=str)
+def test_a_jpeg_that_ends_early_but_properly_is_refused(mode: str, options: dict[str, Any], photo: bytes) -> None:
+    """libjpeg paints the rest grey and says nothing."""
+    data = encoded(Pillow.open(io.BytesIO(photo)).resize((300, 200)).convert(mode), "JPEG", **options)
+    check(data, max_pixels=LIMIT)
+    for length in range(len(data) // 4, len(data) * 9 // 10, 97):
+        for judge in (check, decode):
+            with pytest.raises(ImageError, match="cut short"):
+                judge(data[:length] + b"\xff\xd9", max_pixels=LIMIT)
+
+
+@pytest.mark.parametrize("level", [127, 128, 129])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_picture_of_just_that_grey_is_taken(mode: str, level: int) -> None:
+    picture = Pillow.new("RGB", (200, 100), (level, level, level)).convert(mode)
+    for options in ({}, {"progressive": True}, {"restart_marker_blocks": 3}):
+        check(encoded(picture, "JPEG", **options), max_pixels=LIMIT)
+
+
+def test_what_is_transparent_is_white() -> None:
+    picture = Pillow.new("RGBA", (20, 10), (0, 0, 0, 0))
+    picture.paste((200, 0, 0, 128), (10, 0, 20, 10))
+    for form in ("PNG", "WEBP", "TIFF", "AVIF", "GIF"):
+        options = {"lossless": True} if form == "WEBP" else {}
+        pixels = decode(encoded(picture, form, **options), max_pixels=LIMIT)
+        assert pixels[5, 2].tolist() == [255, 255, 255], form
+        if form != "GIF":
+            assert pixels[5, 15].tolist() == pytest.approx([227, 127, 127], abs=4), form
+    palette = picture.convert("RGB").quantize(4)
+    palette.info["transparency"] = palette.getpixel((0, 0))
+    assert decode(encoded(palette, "PNG"), max_pixels=LIMIT)[5, 2].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_16_bits_a_pixel_are_brought_to_8(form: str) -> None:
+    ramp = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
+    pixels = decode(encoded(Pillow.fromarray(ramp), form), max_pixels=LIMIT)
+    assert np.abs(pixels[..., 0].astype(int) - np.arange(256).reshape(16, 16)).max() <= 1
+
+
+@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "AVIF", "TIFF"])
+def test_of_several_frames_the_first_is_taken(form: str) -> None:
+    colours = ["red", "lime", "blue"]
+    first, *rest = [Pillow.new("RGB", (20, 10), colour) for colour in colours]
+    pixels = decode(encoded(first, form, save_all=True, append_images=rest), max_pixels=LIMIT)
+    assert pixels.shape == (10, 20, 3)
+    assert pixels[5, 5].tolist() == pytest.approx([255, 0, 0], abs=8)
+
+
+def test_a_cmyk_jpeg_has_its_colours() -> None:
+    picture = Pillow.new("RGB", (32, 32), (200, 40, 90))
+    pixels = decode(encoded(picture.convert("CMYK"), "JPEG", quality=95), max_pixels=LIMIT)
+    assert pixels[16, 16].tolist() == pytest.approx([200, 40, 90], abs=6)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_orientation_is_applied_once(form: str, orientation: int, photo: bytes) -> None:
+    upright = Pillow.open(io.BytesIO(photo)).resize((64, 32))
+    exif = Pillow.Exif()
+    exif[0x0112] = orientation
+    undone = upright.transpose(UNDO[orientation]) if orientation in UNDO else upright
+    data = encoded(undone, form, exif=exif, **({"quality": 95} if form == "JPEG" else {}))
+    header, pixels = read_header(data, max_pixels=LIMIT), decode(data, max_pixels=LIMIT)
+    assert (header.width, header.height) == (64, 32) and pixels.shape == (32, 64, 3)
+    assert np.abs(pixels.astype(int) - np.asarray(upright)).mean() < 8
+
+
+def test_a_side_too_long_is_refused_by_the_header() -> None:
+    with pytest.raises(ImageError, match="a side") as caught:
+        check(picture(20_000, 2), max_pixels=LIMIT)
+    assert caught.value.code == "too-large"
+    assert check(picture(20_000, 2), max_pixels=LIMIT, max_side=20_000).width == 20_000
+
+
+def test_a_huge_jpeg_is_decoded_to_no_more_than_is_enough() -> None:
+    data = picture(4000, 3000, "jpg")
+    shapes = {enough: decode(data, max_pixels=12_000_000, enough=enough).shape[:2] for enough in (400, 600, 1999, 2500)}
+    assert shapes == {400: (375, 500), 600: (750, 1000), 1999: (1500, 2000), 2500: (3000, 4000)}
+
+
+def test_chunks_and_segments_without_end_are_refused() -> None:
+    """Each is some work; a file of millions would keep a process busy."""
+    png = picture(8, 8)
+    with pytest.raises(ImageError, match="too many chunks"):
+        pixel_chunks(png[:33] + chunk(b"abCd", b"") * 30_000 + png[33:])
+    with pytest.raises(ImageError, match="too many segments"):
+        scan_ends(b"\xff\xd8" + b"\xff\xfe\x00\x02" * 30_000)
+    assert scan_ends(b"\xff" * 5_000_000) == []
 
 
 def test_a_huge_picture_is_refused_by_its_header() -> None:

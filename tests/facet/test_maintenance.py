@@ -14,6 +14,7 @@ from sqlalchemy import func, select, update
 from facet.catalog import Catalog, Submission
 from facet.claims import Claims
 from facet.database import Database, utcnow
+from facet.decoding import Decoder
 from facet.dispatch import Dispatcher, Fate, Underway
 from facet.errors import ObjectNotFound, Unavailable
 from facet.idempotency import IdempotencyKeys
@@ -63,7 +64,7 @@ def timers(database: Database, dispatcher: Dispatcher, prefect: RecordedFlowRuns
 
 @pytest.fixture
 def catalog(database: Database, store: ObjectStore, settings: Settings) -> Catalog:
-    return Catalog(database, store, settings)
+    return Catalog(database, store, Decoder(settings), settings)
 
 
 @pytest.fixture
@@ -94,6 +95,7 @@ def counts(findings: dict[str, Finding]) -> dict[str, tuple[int, int]]:
 def accept(catalog: Catalog, **changes: Any) -> Image:
     fields: dict[str, Any] = {
         "data": picture(),
+        "image_url": None,
         "request_id": "r",
         "filename": None,
         "callback_url": URL,
@@ -101,7 +103,9 @@ def accept(catalog: Catalog, **changes: Any) -> Image:
         "min_face_size": 20,
         "annotate": True,
     }
-    return catalog.accept(Submission(**fields | changes))
+    image = catalog.store(Submission(**fields | changes))
+    catalog.commit([image])
+    return image
 
 
 def complete(claims: Claims, store: ObjectStore, image: Image) -> UUID:
@@ -286,7 +290,7 @@ def test_a_young_object_is_left_alone_by_the_stores_own_time(
     store.put(old, b"left", "image/png")
     long_ago = time.time() - objects_module.GRACE.total_seconds() - 5
     os.utime(tmp_path / "objects" / old, (long_ago, long_ago))
-    catalog = Catalog(database, store, settings)
+    catalog = Catalog(database, store, Decoder(settings), settings)
     findings = found(ObjectAudit(database, store, catalog, claims, settings).run())
     assert findings["Objects without"].examples == [old]
     assert len(list(store.objects("images/"))) == 1
@@ -377,7 +381,9 @@ def test_many_rows_and_objects_fit_page_by_page(
     strays = sorted(f"images/{uuid4()}/original" for _ in range(9))
     for key in strays:
         store.put(key, b"x", "image/png")
-    findings = found(ObjectAudit(database, store, Catalog(database, store, settings), claims, settings).run())
+    findings = found(
+        ObjectAudit(database, store, Catalog(database, store, Decoder(settings), settings), claims, settings).run()
+    )
     assert counts(findings) == {"Objects without": (9, 9)}
     assert findings["Objects without"].examples == strays[:5]
 
@@ -466,7 +472,7 @@ def test_a_removal_that_the_store_cut_short_is_finished_later(
     database: Database, claims: Claims, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = FolderStore(tmp_path / "objects")
-    catalog = Catalog(database, store, settings)
+    catalog = Catalog(database, store, Decoder(settings), settings)
     image = accept(catalog, callback_url=None)
     complete(claims, store, image)
     age(database, image)

@@ -1,0 +1,206 @@
+"""`POST /v1/images` and `POST /v1/images:batch`: submit photos, as files or by URL."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.orm import Session
+from starlette.datastructures import UploadFile
+
+from api import bodies, problems, schemas, views
+from api.problems import FieldError, Problem, responses
+from api.state import AppState, State
+from facet.addresses import UrlRefused
+from facet.catalog import Submission
+from facet.errors import ImageError
+from facet.idempotency import Hold, KeyBusy, KeyReused, StoredAnswer, fingerprint
+from facet.models import Image
+from facet.settings import Settings
+
+router = APIRouter(prefix="/v1/images", tags=["images"])
+callbacks = APIRouter()
+
+Complete = Callable[[Sequence[Image], Callable[[], StoredAnswer]], None]
+"""Commits images and, in the same transaction, the answer of an idempotency key."""
+
+Sent = schemas.ImageUpload | schemas.ImageLink
+
+
+@callbacks.post(
+    "{$request.body#/callback_url}",
+    status_code=204,
+    name="result",
+    responses={"default": {"description": "Anything but 2xx is a failure; redirects are not followed."}},
+)
+def result(body: schemas.CallbackBody) -> None:
+    """The image has ended. Any 2xx answer takes the callback."""
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=schemas.Accepted,
+    callbacks=callbacks.routes,
+    responses=responses(400, 409, 413, 415, 422, 503),
+    openapi_extra=bodies.content(schemas.ImageUpload, schemas.ImageLink),
+)
+def submit(state: AppState, sent: bodies.Submission, idempotency_key: schemas.IdempotencyKey = None) -> Response:
+    """Submit a photo: as a file, stored before the answer, or by a URL, which a worker fetches.
+
+    Sent again under the same `Idempotency-Key`, the same submission is answered as the first time, another one with
+    422, and one that is still in progress with 409.
+    """
+    settings = state.services.settings
+    state.services.catalog.check_room()
+
+    def work(complete: Complete) -> None:
+        image = store(state, sent)
+
+        def answer() -> StoredAnswer:
+            body = views.accepted(image, settings).model_dump_json()
+            return StoredAnswer(202, settings.image_url(image.id), body)
+
+        complete([image], answer)
+
+    content = _content(sent.model_dump(exclude={"image"}), getattr(sent, "image", None))
+    return _once(state, idempotency_key, content, work)
+
+
+@router.post(
+    ":batch",
+    status_code=202,
+    response_model=schemas.BatchAccepted,
+    responses=responses(400, 409, 413, 422, 503),
+    openapi_extra=bodies.content(schemas.BatchUpload, schemas.BatchLinks),
+)
+def submit_batch(state: AppState, items: bodies.BatchItems, idempotency_key: schemas.IdempotencyKey = None) -> Response:
+    """Submit up to 100 photos, as files or by URLs. One that is refused does not keep the others from being taken.
+
+    The answer has a result for each, in their order. An `Idempotency-Key` is for the batch as a whole.
+    """
+    state.services.catalog.check_room()
+
+    def work(complete: Complete) -> None:
+        outcomes = [_accept_item(state, item) for item in items]
+
+        def answer() -> StoredAnswer:
+            body = schemas.BatchAccepted(results=[_result(outcome, state.services.settings) for outcome in outcomes])
+            return StoredAnswer(202, f"{state.services.settings.base_url}/v1/images", body.model_dump_json())
+
+        complete([outcome for outcome in outcomes if isinstance(outcome, Image)], answer)
+
+    content = hashlib.sha256("".join(_content(*bodies.without_file(item)) for item in items).encode()).hexdigest()
+    return _once(state, idempotency_key, content, work)
+
+
+def _accept_item(state: State, item: Any) -> Image | Problem:
+    """An image of a batch, or what is wrong with it; an error that is not its own ends the batch."""
+    _, file = bodies.without_file(item)
+    model: type[schemas.ImageUpload | schemas.ImageLink] = schemas.ImageUpload if file else schemas.ImageLink
+    try:
+        return store(state, bodies.validated(model, item))
+    except Problem as problem:
+        return problem
+    except RequestValidationError as error:
+        return problems.invalid(error)
+
+
+def _result(outcome: Image | Problem, settings: Settings) -> schemas.BatchItem:
+    if isinstance(outcome, Problem):
+        return schemas.BatchItem(status=outcome.status, problem=problems.details(outcome))
+    return schemas.BatchItem(status=202, image=views.accepted(outcome, settings))
+
+
+def _content(fields: Any, image: UploadFile | None) -> str:
+    """The fingerprint of one image and its fields."""
+    if image is None:
+        return fingerprint({"sent": fields}, b"")
+    data = image.file.read()
+    image.file.seek(0)
+    return fingerprint({"sent": fields, "filename": image.filename}, data)
+
+
+def _once(state: State, key: str | None, content: str, work: Callable[[Complete], None]) -> Response:
+    """Do the work, of a key once, and answer; a key that was used before is answered as the first time."""
+    keys = state.services.idempotency
+    hold: Hold | None = None
+    answers: list[StoredAnswer] = []
+
+    def complete(images: Sequence[Image], answer: Callable[[], StoredAnswer]) -> None:
+        def also(session: Session) -> None:
+            answers.append(answer())
+            if hold:
+                keys.complete(session, hold, answers[0])
+
+        state.services.catalog.commit(images, also)
+        state.dispatcher.nudge()
+
+    replayed = False
+    try:
+        begun = keys.begin(key, content) if key else None
+        if isinstance(begun, StoredAnswer):
+            answers.append(begun)
+            replayed = True
+        else:
+            hold = begun
+            work(complete)
+    except KeyReused:
+        message, fix = "The key was sent before, with another content.", "Send a new key with a new submission."
+        error = FieldError(field="Idempotency-Key", message=message, fix=fix)
+        raise Problem(422, "key-reused", f"{message} {fix}", errors=[error]) from None
+    except KeyBusy:
+        detail = "The first submission under this key is still in progress. Send it again shortly."
+        raise Problem(409, "in-progress", detail, headers={"Retry-After": "2"}) from None
+    except Exception:
+        if hold:
+            keys.release(hold)
+        raise
+    [answer] = answers
+    headers = {"Location": answer.location, "Retry-After": "2"} | ({"Idempotency-Replayed": "true"} if replayed else {})
+    return Response(answer.body, answer.status_code, headers, "application/json")
+
+
+def store(state: State, sent: Sent) -> Image:
+    """Check a submission and store its file. Raises Problem for what is wrong with it."""
+    settings = state.services.settings
+    image = sent.image if isinstance(sent, schemas.ImageUpload) else None
+    image_url = sent.image_url if isinstance(sent, schemas.ImageLink) else None
+    data = _read(image, settings) if image else None
+    for field, url in (("callback_url", sent.callback_url), ("image_url", image_url)):
+        try:
+            if url is not None:
+                state.services.addresses.check(url)
+        except UrlRefused as error:
+            raise problems.of_url(error, field) from error
+    try:
+        return state.services.catalog.store(
+            Submission(
+                data=data,
+                image_url=image_url,
+                request_id=sent.request_id,
+                filename=_printable(image.filename) if image and image.filename else None,
+                callback_url=sent.callback_url,
+                min_confidence=settings.min_confidence if sent.min_confidence is None else sent.min_confidence,
+                min_face_size=settings.min_face_size if sent.min_face_size is None else sent.min_face_size,
+                annotate=sent.annotate,
+            )
+        )
+    except ImageError as error:
+        raise problems.of_image(error) from error
+
+
+def _read(image: UploadFile, settings: Settings) -> bytes:
+    data = image.file.read(settings.max_image_bytes + 1)
+    if len(data) > settings.max_image_bytes:
+        message, fix = "The file is too large.", f"Send at most {settings.max_image_bytes} bytes."
+        error = FieldError(field="image", message=message, fix=fix)
+        raise Problem(413, "too-large", f"{message} {fix}", errors=[error])
+    return data
+
+
+def _printable(filename: str) -> str:
+    """What a sender calls a file, without what a terminal or a log would obey."""
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in filename)
+    return escaped[:255]
