@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
+from api.security_headers import SECURITY_HEADERS
 from facet.addresses import UrlRefused
 from facet.cursors import BadCursor
 from facet.errors import ImageError, Overloaded, Unavailable
@@ -60,10 +61,11 @@ class Problem(Exception):
         self.headers = headers
 
 
-def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI description of the errors that a route answers."""
+def responses(*statuses: int, public: bool = False) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI description of the errors that a route answers, besides those of all routes that need a key."""
     schema = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}} for status in statuses}
+    known = sorted({*statuses} | ({429} if public else {401, 403, 429}))
+    return {status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}} for status in known}
 
 
 _IMAGE_ERRORS = {
@@ -87,7 +89,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Problem)
     async def on_problem(request: Request, error: Problem) -> JSONResponse:
-        return _answer(error.status, error.code, error.detail, error.errors, error.headers)
+        return answer(error)
 
     @app.exception_handler(ImageError)
     async def on_image_error(request: Request, error: ImageError) -> JSONResponse:
@@ -115,7 +117,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Unavailable)
     async def on_unavailable(request: Request, error: Unavailable) -> JSONResponse:
         log.error("%s %s: %s", request.method, request.url.path, error)
-        return _answer(503, "unavailable", f"{error} Try again shortly.", headers={"Retry-After": _RETRY_AFTER})
+        return answer(unavailable(error))
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -131,7 +133,17 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def on_bug(request: Request, error: Exception) -> JSONResponse:
         log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
-        return _answer(500, "error", "An unexpected error; it is in the service's log.")
+        # This answer alone passes no middleware.
+        return _answer(500, "error", "An unexpected error; it is in the service's log.", headers=SECURITY_HEADERS)
+
+
+def answer(problem: Problem) -> JSONResponse:
+    """The problem as an answer, for what stands before the routes."""
+    return _answer(problem.status, problem.code, problem.detail, problem.errors, problem.headers)
+
+
+def unavailable(error: Unavailable) -> Problem:
+    return Problem(503, "unavailable", f"{error} Try again shortly.", headers={"Retry-After": _RETRY_AFTER})
 
 
 def _field_error(entry: dict[str, Any]) -> FieldError:

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.orm import Session, selectinload
 
+from facet.access import EVERYONE, Principal
 from facet.cursors import Cursor
 from facet.database import Database
 from facet.errors import ObjectNotFound, Overloaded
@@ -33,6 +34,7 @@ class Submission:
     min_confidence: float
     min_face_size: int
     annotate: bool
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class Catalog:
         height, width = decode(submission.data, max_pixels=limit).shape[:2]
         image = Image(
             id=uuid4(),
+            owner=submission.owner,
             request_id=submission.request_id,
             filename=submission.filename,
             media_type=header.media_type,
@@ -96,20 +99,22 @@ class Catalog:
         log.info("Image %s of request %s is accepted.", image.id, image.request_id)
         return image
 
-    def find(self, image_id: UUID) -> Image | None:
-        """The image with its faces, run and deliveries."""
+    def find(self, image_id: UUID, who: Principal) -> Image | None:
+        """The image with its faces, run and deliveries; None for one that is not there, or not theirs to see."""
         with self._database.read() as session:
             return session.scalars(
                 select(Image)
-                .where(Image.id == image_id, Image.deleted_at.is_(None))
+                .where(Image.id == image_id, Image.deleted_at.is_(None), who.sees(Image.owner))
                 .options(selectinload(Image.faces), selectinload(Image.run), selectinload(Image.deliveries))
             ).one_or_none()
 
-    def page(self, *, status: ImageStatus | None, request_id: str | None, cursor: str | None, limit: int) -> Page:
-        """Images, newest first. Raises BadCursor."""
+    def page(
+        self, who: Principal, *, status: ImageStatus | None, request_id: str | None, cursor: str | None, limit: int
+    ) -> Page:
+        """The images that they may see, newest first. Raises BadCursor."""
         query = (
             select(Image)
-            .where(Image.deleted_at.is_(None))
+            .where(Image.deleted_at.is_(None), who.sees(Image.owner))
             .options(selectinload(Image.faces), selectinload(Image.run), selectinload(Image.deliveries))
             .order_by(Image.created_at.desc(), Image.id.desc())
             .limit(limit + 1)
@@ -136,7 +141,7 @@ class Catalog:
         try:
             return self._store.get(image.annotated_key)
         except ObjectNotFound:  # replaced by a newer result since the row was read
-            newer = self.find(image.id)
+            newer = self.find(image.id, EVERYONE)
             if newer is None or newer.annotated_key in (None, image.annotated_key):
                 raise
             return self._store.get(newer.annotated_key or "")
@@ -150,14 +155,16 @@ class Catalog:
                 .values(annotated_key=None)
             )
 
-    def remove(self, image_id: UUID) -> bool:
+    def remove(self, image_id: UUID, who: Principal) -> bool:
         """Remove an image with its faces and objects; a run that works on it loses its claim.
 
-        Returns whether it was there.
+        Returns whether it was there, and theirs to remove.
         """
         with self._database.write() as session:
             image = session.scalars(
-                select(Image).where(Image.id == image_id, Image.deleted_at.is_(None)).with_for_update()
+                select(Image)
+                .where(Image.id == image_id, Image.deleted_at.is_(None), who.sees(Image.owner))
+                .with_for_update()
             ).one_or_none()
             if image is None:
                 return False

@@ -9,9 +9,11 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy.orm import Session
 
 from api import schemas, views
+from api.access import Reader, Submitter
 from api.problems import FieldError, Problem, responses
 from api.state import AppState, State
 from deployments.flow_runs import ui_url
+from facet.access import Principal
 from facet.catalog import Submission
 from facet.idempotency import Hold, KeyBusy, KeyReused, StoredAnswer, fingerprint
 from facet.models import Image, ImageStatus
@@ -42,6 +44,7 @@ def result(body: schemas.CallbackBody) -> None:
 )
 def submit(
     state: AppState,
+    who: Submitter,
     image: schemas.ImageFile,
     request_id: schemas.RequestId,
     callback_url: schemas.CallbackUrl = None,
@@ -66,13 +69,13 @@ def submit(
     }
 
     def work(also: Also | None) -> StoredAnswer:
-        return _answer(accept(state, data, image.filename, **fields, also=also), settings)
+        return _answer(accept(state, who, data, image.filename, **fields, also=also), settings)
 
     if idempotency_key is None:
         answer, replayed = work(None), False
     else:
         content = fingerprint(fields | {"filename": image.filename}, data)
-        answer, replayed = _once(state, idempotency_key, content, work)
+        answer, replayed = _once(state, who, idempotency_key, content, work)
     headers = {"Location": answer.location, "Retry-After": "2"} | ({"Idempotency-Replayed": "true"} if replayed else {})
     return Response(answer.body, answer.status_code, headers, "application/json")
 
@@ -85,12 +88,14 @@ def _answer(image: Image, settings: Settings) -> StoredAnswer:
     return StoredAnswer(202, settings.image_url(image.id), body)
 
 
-def _once(state: State, key: str, content: str, work: Callable[[Also], StoredAnswer]) -> tuple[StoredAnswer, bool]:
+def _once(
+    state: State, who: Principal, key: str, content: str, work: Callable[[Also], StoredAnswer]
+) -> tuple[StoredAnswer, bool]:
     """Do the work of a key once. Returns its answer, and whether that is of an earlier request."""
     keys = state.services.idempotency
     hold: Hold | None = None
     try:
-        begun = keys.begin(key, content)
+        begun = keys.begin(key, content, who.owner or "")
         if isinstance(begun, StoredAnswer):
             return begun, True
         hold = begun
@@ -125,6 +130,7 @@ def read(image: UploadFile, settings: Settings) -> bytes:
 
 def accept(
     state: State,
+    who: Principal,
     data: bytes,
     filename: str | None,
     *,
@@ -149,6 +155,7 @@ def accept(
             min_confidence=settings.min_confidence if min_confidence is None else min_confidence,
             min_face_size=settings.min_face_size if min_face_size is None else min_face_size,
             annotate=annotate,
+            owner=who.owner,
         ),
         also,
     )
@@ -159,36 +166,37 @@ def accept(
 @router.get("", responses=responses(422, 503))
 def list_images(
     state: AppState,
+    who: Reader,
     status: ImageStatus | None = None,
     request_id: Annotated[str | None, Query(max_length=200)] = None,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> schemas.ImagePage:
     """The images, newest first."""
-    page = state.services.catalog.page(status=status, request_id=request_id, cursor=cursor, limit=limit)
+    page = state.services.catalog.page(who, status=status, request_id=request_id, cursor=cursor, limit=limit)
     settings = state.services.settings
     return schemas.ImagePage(
-        images=[views.full(image, settings) for image in page.images], next_cursor=page.next_cursor
+        images=[views.full(image, settings, who) for image in page.images], next_cursor=page.next_cursor
     )
 
 
 @router.get("/{image_id}", responses=responses(404, 422, 503))
-def get_image(state: AppState, image_id: UUID) -> schemas.Image:
+def get_image(state: AppState, who: Reader, image_id: UUID) -> schemas.Image:
     """An image, its faces, and how it got there."""
-    return views.full(find(state, image_id), state.services.settings)
+    return views.full(find(state, image_id, who), state.services.settings, who)
 
 
 @router.get("/{image_id}/original", response_class=Response, responses=PICTURE | responses(404, 422, 503))
-def get_original(state: AppState, image_id: UUID) -> Response:
+def get_original(state: AppState, who: Reader, image_id: UUID) -> Response:
     """The photo as it was submitted."""
-    image = find(state, image_id)
+    image = find(state, image_id, who)
     return Response(state.services.catalog.original(image), media_type=image.media_type, headers=_HEADERS)
 
 
 @router.get("/{image_id}/annotated", response_class=Response, responses=PICTURE | responses(404, 422, 503))
-def get_annotated(state: AppState, image_id: UUID) -> Response:
+def get_annotated(state: AppState, who: Reader, image_id: UUID) -> Response:
     """The photo with its faces drawn."""
-    return annotated_picture(state, image_id)
+    return annotated_picture(state, image_id, who)
 
 
 @router.get(
@@ -197,27 +205,27 @@ def get_annotated(state: AppState, image_id: UUID) -> Response:
     response_class=RedirectResponse,
     responses=responses(404, 422, 503),
 )
-def get_flow_run(state: AppState, image_id: UUID) -> RedirectResponse:
+def get_flow_run(state: AppState, who: Reader, image_id: UUID) -> RedirectResponse:
     """Go to the image's flow run in the Prefect UI."""
-    image = find(state, image_id)
+    image = find(state, image_id, who)
     if image.run is None or image.run.flow_run_id is None:
         raise Problem(404, "not-yet", "The image waits in the queue; no flow run has taken it yet.")
     return RedirectResponse(ui_url(image.run.flow_run_id, state.services.settings))
 
 
 @router.delete("/{image_id}", status_code=204, responses=responses(404, 422, 503))
-def delete_image(state: AppState, image_id: UUID) -> None:
+def delete_image(state: AppState, who: Submitter, image_id: UUID) -> None:
     """Remove the image with its faces and pictures."""
-    if not state.services.catalog.remove(image_id):
+    if not state.services.catalog.remove(image_id, who):
         raise _unknown(image_id)
 
 
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-cache"}
 
 
-def annotated_picture(state: State, image_id: UUID) -> Response:
+def annotated_picture(state: State, image_id: UUID, who: Principal) -> Response:
     """The present annotated picture. Raises Problem 404 with the reason while there is none."""
-    image = find(state, image_id)
+    image = find(state, image_id, who)
     picture = state.services.catalog.annotated(image)
     if picture is None:
         raise Problem(404, *_why_not_annotated(image))
@@ -238,8 +246,8 @@ def _why_not_annotated(image: Image) -> tuple[str, str]:
     return "no-result", f"The image is {image.status}: {image.failure_reason}"
 
 
-def find(state: State, image_id: UUID) -> Image:
-    image = state.services.catalog.find(image_id)
+def find(state: State, image_id: UUID, who: Principal) -> Image:
+    image = state.services.catalog.find(image_id, who)
     if image is None:
         raise _unknown(image_id)
     return image
