@@ -20,6 +20,12 @@ def api() -> None:
     import uvicorn
 
     from api.app import create_app
+    from cli.access import NotSafe, check_access
+
+    try:
+        check_access(settings)
+    except NotSafe as error:
+        raise typer.Exit(fail(str(error))) from error
 
     logging.basicConfig(level="WARNING", format=_LOG_FORMAT)
     uvicorn.run(create_app(), host=settings.host, port=settings.port, access_log=False, log_config=None)
