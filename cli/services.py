@@ -17,15 +17,16 @@ def api() -> None:
     settings = get_settings()
     _find_prefect(settings)
 
-    import uvicorn
-
-    from api.app import create_app
     from cli.access import NotSafe, check_access
 
     try:
         check_access(settings)
     except NotSafe as error:
         raise typer.Exit(fail(str(error))) from error
+
+    import uvicorn
+
+    from api.app import create_app
 
     logging.basicConfig(level="WARNING", format=_LOG_FORMAT)
     uvicorn.run(create_app(), host=settings.host, port=settings.port, access_log=False, log_config=None)
