@@ -12,7 +12,6 @@ from typing import Annotated
 
 from fastapi import Request, Security
 from fastapi.security import HTTPBearer
-from starlette._utils import get_route_path
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -59,7 +58,7 @@ class Access:
         await self._app(scope, receive, send)
 
     async def _admit(self, scope: Scope) -> Principal | None:
-        path = get_route_path(scope)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
         if path == LIVENESS:
             return None
         if path in self._public or path.startswith(PICTURES):
