@@ -5,7 +5,7 @@ The key is looked at before anything of the body is read. What a key may do, its
 """
 
 import re
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from ipaddress import IPv6Address, ip_address, ip_network
 from math import ceil
 from typing import Annotated
@@ -44,6 +44,7 @@ class Access:
         self._app = app
         self._keys = keys
         self._public: Set[str] = public_paths(settings)
+        self._origins = settings.cors_origin_list
         self._per_key = RateLimit(settings.rate_limit)
         self._per_address = RateLimit(settings.rate_limit_address)
 
@@ -69,7 +70,7 @@ class Access:
         key = key.strip() if scheme.lower() == "bearer" else ""
         principal = await run_in_threadpool(self._identify, key)
         if principal is EVERYONE:
-            _check_local(scope, headers)
+            _check_local(scope, headers, self._origins)
         elif principal:
             _limit(self._per_key, principal.id)
         else:
@@ -100,15 +101,21 @@ def _address(scope: Scope) -> str:
     return str(ip_network((address, 64), strict=False)) if isinstance(address, IPv6Address) else host
 
 
-def _check_local(scope: Scope, headers: Headers) -> None:
+def _check_local(scope: Scope, headers: Headers, listed_origins: Sequence[str]) -> None:
     """While no key is configured: this machine's own users only, and not the web pages that they look at."""
     server = (scope.get("server") or ("", 0))[0]
     name = re.sub(r":\d*$", "", headers.get("host", ""))
     if not (is_loopback(server) and is_loopback(name)):
         fix = "Make a key with `facet keys create`, or set FACET_API_KEYS."
         raise Problem(403, "loopback-only", f"Without an API key Facet answers on loopback only. {fix}")
-    if scope["method"] not in ("GET", "HEAD") and headers.get("sec-fetch-site", "none") in ("cross-site", "same-site"):
+    origin = headers.get("origin", "")
+    if scope["method"] != "GET" and origin and origin not in listed_origins and not is_loopback(_host_of(origin)):
         raise Problem(403, "cross-site", "While no API key is configured, pages of other sites may change nothing.")
+
+
+def _host_of(origin: str) -> str:
+    match = re.fullmatch(r"https?://(\[[^]]*\]|[^:/]*)(:\d+)?", origin)
+    return match[1] if match else ""
 
 
 def _not_known(key: str) -> Problem:

@@ -88,12 +88,30 @@ def test_without_keys_a_connection_from_elsewhere_is_refused_whatever_it_says(tm
     assert_problem(browser(app, "http://10.0.0.1:8000", Host="127.0.0.1").get("/v1/images"), 403, "loopback-only")
 
 
-def test_without_keys_a_page_of_another_site_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1.evil.example", "http://["])
+def test_without_keys_a_page_of_another_site_changes_nothing(origin: str, tmp_path: Path) -> None:
     app, services = new_app(tmp_path)
-    page = browser(app, **{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"})
-    answer = page.post("/v1/images", files={"image": ("p.png", picture())}, data={"request_id": "r"})
+    files, data = {"image": ("p.png", picture())}, {"request_id": "r"}
+    answer = browser(app, Origin=origin).post("/v1/images", files=files, data=data)
     assert_problem(answer, 403, "cross-site")
     assert list(services.store.keys("images/")) == []
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://127.0.0.1:8000", "http://[::1]:8000", "http://localhost", "https://p.example"]
+)
+def test_without_keys_a_page_of_this_machine_or_a_listed_one_may_submit(origin: str, tmp_path: Path) -> None:
+    app, _ = new_app(tmp_path, cors_origins="https://p.example")
+    files, data = {"image": ("p.png", picture())}, {"request_id": "r"}
+    assert browser(app, Origin=origin).post("/v1/images", files=files, data=data).status_code == 202
+
+
+def test_while_the_database_is_away_nothing_is_open(tmp_path: Path) -> None:
+    away = Services(Settings(home=tmp_path, database_url="postgresql+psycopg2://x@127.0.0.1:1/x"))
+    answer = browser(create_app(away), Authorization=f"Bearer facet_{'0' * 12}_{'a' * 43}").get("/v1/images")
+    assert_problem(answer, 503, "unavailable")
+    assert answer.headers["x-content-type-options"] == "nosniff" and int(answer.headers["retry-after"]) > 0
+    assert browser(create_app(away)).get("/healthz").status_code == 200
 
 
 # ---- headers, CORS

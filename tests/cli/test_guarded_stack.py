@@ -16,8 +16,9 @@ from tests.support.stack import Stack, new_stack, started
 pytestmark = pytest.mark.timeout(300)
 
 API_KEY, LINK_SECRET, LOGIN = "key-" + "k" * 36, "link-" + "l" * 36, "admin:pass-pppppppppppp"
+TOKEN = "tok-" + "t" * 36
 HOOK = "whsec_" + "aGhoaGhoaGhoaGhoaGhoaGhoaGhoaGho"
-SECRETS = (API_KEY, LINK_SECRET, LOGIN.split(":")[1], b64encode(LOGIN.encode()).decode(), HOOK)
+SECRETS = (API_KEY, LINK_SECRET, LOGIN.split(":")[1], b64encode(LOGIN.encode()).decode(), HOOK, TOKEN)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def prefect(stack: Stack, path: str, **body: Any) -> Any:
 
 def test_a_photo_goes_through_and_no_secret_is_left_anywhere(stack: Stack, photo: bytes) -> None:
     with receiving() as receiver, httpx.Client(base_url=stack.url, timeout=30) as client:
-        form = {"request_id": "guarded", "callback_url": receiver.url}
+        form = {"request_id": "guarded", "callback_url": f"{receiver.url}?token={TOKEN}"}
         assert client.post("/v1/images", files={"image": ("p.jpg", photo)}, data=form).status_code == 401
         key = {"Authorization": f"Bearer {API_KEY}"}
         answer = client.post("/v1/images", files={"image": ("p.jpg", photo)}, data=form, headers=key)
