@@ -5,12 +5,15 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from api import problems
+from api.access import Access, needs_admin
 from api.body_limits import BodyLimits
 from api.metrics import RequestMetrics
-from api.routes import deliveries, health, images, legacy, submissions
+from api.routes import deliveries, docs, health, images, legacy, pictures, submissions
+from api.security_headers import SecurityHeaders
 from api.state import State
 from deployments.delivery_runs import DeliveryRuns
 from deployments.flow_runs import PrefectFlowRuns
@@ -41,12 +44,33 @@ def create_app(services: Services | None = None) -> FastAPI:
             await watching
         dispatcher.stop()
 
-    app = FastAPI(title="Facet", version="1", description=_DESCRIPTION, lifespan=lifespan, redirect_slashes=True)
+    app = FastAPI(
+        title="Facet",
+        version="1",
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=True,
+        docs_url=None,
+        redoc_url=None,
+    )
     app.state.facet = State(services, flow_runs, dispatcher)
-    app.add_middleware(BodyLimits, settings=services.settings)
+    settings = services.settings
+    app.add_middleware(BodyLimits, settings=settings)
+    app.add_middleware(Access, keys=services.keys, settings=settings)  # the last added is the first to see a request
+    if settings.cors_origin_list:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origin_list,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
+            expose_headers=["Location", "Retry-After", "Idempotency-Replayed"],
+        )
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestMetrics)
     problems.install(app)
-    for routes in (submissions, images, deliveries, legacy, health):
+    for routes in (submissions, images, pictures, deliveries, legacy, health, docs):
         app.include_router(routes.router)
+    admin_only = [Depends(needs_admin)] if settings.metrics == "admin" else []
+    app.include_router(health.metrics_router, dependencies=admin_only)
     logging.getLogger("facet").setLevel(services.settings.log_level)
     return app

@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
 from api.body_limits import BodyTooLarge
+from api.security_headers import SECURITY_HEADERS
 from facet.addresses import UrlRefused
 from facet.cursors import BadCursor
 from facet.errors import ImageError, Overloaded, Unavailable
@@ -61,10 +62,11 @@ class Problem(Exception):
         self.headers = headers
 
 
-def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI description of the errors that a route answers."""
+def responses(*statuses: int, public: bool = False) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI description of the errors that a route answers, besides those of all routes that need a key."""
     schema = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}} for status in statuses}
+    known = sorted({*statuses} | ({429} if public else {401, 403, 429}))
+    return {status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}} for status in known}
 
 
 _IMAGE_ERRORS = {
@@ -88,7 +90,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Problem)
     async def on_problem(request: Request, error: Problem) -> JSONResponse:
-        return _answer(error.status, error.code, error.detail, error.errors, error.headers)
+        return answer(error)
 
     @app.exception_handler(BodyTooLarge)
     async def on_too_large(request: Request, error: BodyTooLarge) -> JSONResponse:
@@ -108,7 +110,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Unavailable)
     async def on_unavailable(request: Request, error: Unavailable) -> JSONResponse:
         log.error("%s %s: %s", request.method, request.url.path, error)
-        return _answer(503, "unavailable", f"{error} Try again shortly.", headers={"Retry-After": _RETRY_AFTER})
+        return answer(unavailable(error))
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -123,7 +125,17 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def on_bug(request: Request, error: Exception) -> JSONResponse:
         log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
-        return _answer(500, "error", "An unexpected error; it is in the service's log.")
+        # This answer alone passes no middleware.
+        return _answer(500, "error", "An unexpected error; it is in the service's log.", headers=SECURITY_HEADERS)
+
+
+def answer(problem: Problem) -> JSONResponse:
+    """The problem as an answer, for what stands before the routes."""
+    return _answer(problem.status, problem.code, problem.detail, problem.errors, problem.headers)
+
+
+def unavailable(error: Unavailable) -> Problem:
+    return Problem(503, "unavailable", f"{error} Try again shortly.", headers={"Retry-After": _RETRY_AFTER})
 
 
 def of_image(error: ImageError) -> Problem:

@@ -138,7 +138,7 @@ class FlowRun(BaseModel):
     """The Prefect flow run that took the image last."""
 
     id: UUID
-    name: str | None
+    name: str | None = Field(description="Null where other images are in the run, unless with an admin key.")
     url: str
 
 

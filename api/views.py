@@ -2,7 +2,8 @@
 
 from api import schemas
 from deployments.flow_runs import ui_url
-from facet.models import Delivery, DeliveryState, Face, Image
+from facet.access import Principal
+from facet.models import Delivery, DeliveryState, Face, Image, Run
 from facet.settings import Settings
 
 
@@ -20,7 +21,7 @@ def accepted(image: Image, settings: Settings) -> schemas.Accepted:
     return schemas.Accepted(id=image.id, request_id=image.request_id, status=image.status, links=links(image, settings))
 
 
-def full(image: Image, settings: Settings) -> schemas.Image:
+def full(image: Image, settings: Settings, who: Principal) -> schemas.Image:
     run, delivery = image.run, image.deliveries[-1] if image.deliveries else None
     return schemas.Image(
         id=image.id,
@@ -43,7 +44,7 @@ def full(image: Image, settings: Settings) -> schemas.Image:
         faces=[_face(face, image) for face in image.faces],
         detector=image.detector,
         timings=image.timings,
-        flow_run=schemas.FlowRun(id=run.flow_run_id, name=run.flow_run_name, url=ui_url(run.flow_run_id, settings))
+        flow_run=schemas.FlowRun(id=run.flow_run_id, name=_run_name(run, who), url=ui_url(run.flow_run_id, settings))
         if run and run.flow_run_id
         else None,
         callback=schemas.Callback(
@@ -56,6 +57,11 @@ def full(image: Image, settings: Settings) -> schemas.Image:
         else None,
         links=links(image, settings),
     )
+
+
+def _run_name(run: Run, who: Principal) -> str | None:
+    """A run is named after one of its images' requests, which may be another sender's."""
+    return run.flow_run_name if who.sees_all or run.size == 1 else None
 
 
 def delivery(row: Delivery) -> schemas.Delivery:

@@ -94,6 +94,8 @@ def _submit_and_wait(
             files={"image": (image.name, image.read_bytes())},
             data={"request_id": f"demo-{image.stem}"[:200], "callback_url": callback_url},
         )
+        if answer.status_code == 401:
+            raise DemoFailed("the stack wants an API key; try the demo without FACET_API_KEYS, in another FACET_HOME.")
         if answer.status_code != 202:
             raise DemoFailed(f"the API answered {answer.status_code}: {answer.json().get('detail')}")
         link = answer.json()["links"]["self"]

@@ -2,7 +2,7 @@
 
 import typer
 
-from cli import demo, services, stack
+from cli import access, demo, services, stack
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,6 +19,7 @@ app.command()(services.deploy)
 db = typer.Typer(no_args_is_help=True, help="The application's database.")
 db.command("upgrade")(services.db_upgrade)
 app.add_typer(db, name="db")
+app.add_typer(access.keys, name="keys")
 
 if __name__ == "__main__":
     app()

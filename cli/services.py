@@ -17,6 +17,13 @@ def api() -> None:
     settings = get_settings()
     _find_prefect(settings)
 
+    from cli.access import NotSafe, check_access
+
+    try:
+        check_access(settings)
+    except NotSafe as error:
+        raise typer.Exit(fail(str(error))) from error
+
     import uvicorn
 
     from api.app import create_app

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -19,7 +18,9 @@ import psutil
 import typer
 from sqlalchemy import update
 
+from cli.access import NotSafe, check_access
 from cli.services import fail
+from facet.access import is_loopback
 from facet.database import Database, utcnow
 from facet.models import Run, RunState
 from facet.settings import Settings, get_settings
@@ -72,12 +73,19 @@ def up(
                 raise StackFailed(f"The supervisor has ended; see {settings.home.absolute() / 'logs'}.")
     except KeyboardInterrupt:
         typer.echo("Stopped.")
-    except StackFailed as error:
+    except (StackFailed, NotSafe) as error:
         raise typer.Exit(fail(str(error))) from error
 
 
 def prefect_url(settings: Settings) -> str:
     return f"http://127.0.0.1:{settings.prefect_port}"
+
+
+def prefect_login() -> tuple[str, str] | None:
+    """User and password of the Prefect server, where it has been given some."""
+    login = os.environ.get("PREFECT_API_AUTH_STRING") or os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
+    user, _, password = (login or "").partition(":")
+    return (user, password) if login else None
 
 
 def await_ready(settings: Settings, process: subprocess.Popen[bytes]) -> None:
@@ -99,6 +107,7 @@ def is_ready(settings: Settings) -> bool:
         workers = httpx.post(
             f"{prefect_url(settings)}/api/work_pools/{settings.work_pool}/workers/filter",
             json={},
+            auth=prefect_login(),
             timeout=5,
             trust_env=False,
         )
@@ -128,6 +137,7 @@ def _stack(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
         for name, port in (("FACET_PORT", settings.port), ("FACET_PREFECT_PORT", settings.prefect_port)):
             _check_port(name, settings.host, port)
         _prepare_database(settings)
+        environment = _environment(settings, home, keys=check_access(settings))
         supervisor = subprocess.Popen(
             [
                 sys.executable,
@@ -138,12 +148,12 @@ def _stack(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
                 "-c",
                 str(_configure(settings, home)),
             ],
-            env=_environment(settings, home),
+            env=environment,
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # the terminal's Ctrl-C comes to this process alone, which then ends the others
         )
         try:
-            _deploy_when_up(settings, supervisor, home)
+            _deploy_when_up(settings, supervisor, home, environment)
             yield supervisor
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -190,13 +200,16 @@ def _prepare_database(settings: Settings) -> None:
     database.close()
 
 
-def _environment(settings: Settings, home: Path) -> dict[str, str]:
-    # Whoever can reach an API on loopback can reach loopback without it, and receives callbacks there.
-    allowed = {"FACET_CALLBACK_ALLOW": "127.0.0.0/8,::1"} if _is_loopback(settings.host) else {}
+def _environment(settings: Settings, home: Path, *, keys: bool = False) -> dict[str, str]:
+    # Whoever can reach an API on loopback can reach loopback without it, and receives callbacks there. With keys
+    # there are others, perhaps behind a proxy.
+    allowed = {"FACET_CALLBACK_ALLOW": "127.0.0.0/8,::1"} if is_loopback(settings.host) and not keys else {}
+    login = prefect_login()
     return {
         **allowed,
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         **prefect_retention(settings.retention_days),
+        **({"PREFECT_API_AUTH_STRING": ":".join(login)} if login else {}),
         **os.environ,
         _MARK: str(home),
         "FACET_HOME": str(home),
@@ -220,13 +233,6 @@ def prefect_retention(days: int | None) -> dict[str, str]:
     }
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _configure(settings: Settings, home: Path) -> Path:
     facet = f"{sys.executable} -m cli.main"
     programs = {"prefect": f"{facet} prefect-server", "api": f"{facet} api", "worker": f"{facet} worker"}
@@ -241,7 +247,9 @@ def _configure(settings: Settings, home: Path) -> Path:
     return path
 
 
-def _deploy_when_up(settings: Settings, supervisor: subprocess.Popen[bytes], home: Path) -> None:
+def _deploy_when_up(
+    settings: Settings, supervisor: subprocess.Popen[bytes], home: Path, environment: dict[str, str]
+) -> None:
     until = time.monotonic() + _READY_SECONDS
     while True:
         try:
@@ -253,7 +261,7 @@ def _deploy_when_up(settings: Settings, supervisor: subprocess.Popen[bytes], hom
             time.sleep(0.3)
     done = subprocess.run(
         [sys.executable, "-m", "cli.main", "deploy"],
-        env=_environment(settings, home),
+        env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.orm import Session, selectinload
 
+from facet.access import EVERYONE, Principal
 from facet.cursors import Cursor
 from facet.database import Database
 from facet.decoding import Decoder
@@ -34,6 +35,7 @@ class Submission:
     min_confidence: float
     min_face_size: int
     annotate: bool
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Catalog:
         """
         image = Image(
             id=uuid4(),
+            owner=submission.owner,
             request_id=submission.request_id,
             filename=submission.filename,
             image_url=submission.image_url,
@@ -102,20 +105,22 @@ class Catalog:
         for image in images:
             log.info("Image %s of request %s is accepted.", image.id, image.request_id)
 
-    def find(self, image_id: UUID) -> Image | None:
-        """The image with its faces, run and deliveries."""
+    def find(self, image_id: UUID, who: Principal) -> Image | None:
+        """The image with its faces, run and deliveries; None for one that is not there, or not theirs to see."""
         with self._database.read() as session:
             return session.scalars(
                 select(Image)
-                .where(Image.id == image_id, Image.deleted_at.is_(None))
+                .where(Image.id == image_id, Image.deleted_at.is_(None), who.sees(Image.owner))
                 .options(selectinload(Image.faces), selectinload(Image.run), selectinload(Image.deliveries))
             ).one_or_none()
 
-    def page(self, *, status: ImageStatus | None, request_id: str | None, cursor: str | None, limit: int) -> Page:
-        """Images, newest first. Raises BadCursor."""
+    def page(
+        self, who: Principal, *, status: ImageStatus | None, request_id: str | None, cursor: str | None, limit: int
+    ) -> Page:
+        """The images that they may see, newest first. Raises BadCursor."""
         query = (
             select(Image)
-            .where(Image.deleted_at.is_(None))
+            .where(Image.deleted_at.is_(None), who.sees(Image.owner))
             .options(selectinload(Image.faces), selectinload(Image.run), selectinload(Image.deliveries))
             .order_by(Image.created_at.desc(), Image.id.desc())
             .limit(limit + 1)
@@ -142,7 +147,7 @@ class Catalog:
         try:
             return self._store.get(image.annotated_key)
         except ObjectNotFound:  # replaced by a newer result since the row was read
-            newer = self.find(image.id)
+            newer = self.find(image.id, EVERYONE)
             if newer is None or newer.annotated_key in (None, image.annotated_key):
                 raise
             return self._store.get(newer.annotated_key or "")
@@ -156,14 +161,16 @@ class Catalog:
                 .values(annotated_key=None)
             )
 
-    def remove(self, image_id: UUID) -> bool:
+    def remove(self, image_id: UUID, who: Principal) -> bool:
         """Remove an image with its faces and objects; a run that works on it loses its claim.
 
-        Returns whether it was there.
+        Returns whether it was there, and theirs to remove.
         """
         with self._database.write() as session:
             image = session.scalars(
-                select(Image).where(Image.id == image_id, Image.deleted_at.is_(None)).with_for_update()
+                select(Image)
+                .where(Image.id == image_id, Image.deleted_at.is_(None), who.sees(Image.owner))
+                .with_for_update()
             ).one_or_none()
             if image is None:
                 return False

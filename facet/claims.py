@@ -18,6 +18,7 @@ from facet.database import Database
 from facet.errors import Unavailable
 from facet.images import Header
 from facet.jobs import Failure, FoundFace, ImageJob, Jobs
+from facet.links import Links
 from facet.models import Face, Image, ImageStatus, Lane, Run, RunState
 from facet.settings import Settings
 from facet.webhooks import callback_body, owe
@@ -45,6 +46,7 @@ class Claims:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
+        self._links = Links(settings)
 
     def open(self, image_ids: Sequence[UUID], *, run_id: UUID, flow_run_id: UUID, flow_run_name: str) -> Jobs:
         """Start (or start again) a run and claim what is its to do among `image_ids`.
@@ -327,7 +329,7 @@ class Claims:
             raise LostClaim(job.image_id) from None
 
     def _body(self, image: Image, faces: Sequence[FoundFace]) -> str:
-        output_url = f"{self._settings.image_url(image.id)}/annotated" if image.annotated_key else None
+        output_url = self._links.annotated(image.id) if image.annotated_key else None
         return callback_body(image, faces, output_url)
 
 

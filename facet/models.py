@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import JSON, Enum, ForeignKey, Index, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from facet.access import KeyScope
 from facet.database import UTCDateTime, utcnow
 
 
@@ -56,11 +57,13 @@ class Image(Base):
     `result_epoch` is that of the result to be read: its faces and its annotated picture.
     An image that is to be fetched from `image_url` has no original, and nothing is known of it, until the claim of
     `fetched_epoch` has stored it.
+    `owner` is that of the API key that submitted it, None where none was needed.
     """
 
     __tablename__ = "images"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    owner: Mapped[str | None] = mapped_column(String(100))
     request_id: Mapped[str] = mapped_column(String(200), index=True)
     status: Mapped[ImageStatus] = mapped_column(_word(ImageStatus), default=ImageStatus.QUEUED)
     lane: Mapped[Lane] = mapped_column(_word(Lane), default=Lane.INTERACTIVE)
@@ -108,6 +111,7 @@ class Image(Base):
     __table_args__ = (
         Index("ix_images_queue", "status", "lane", "available_at", "created_at"),
         Index("ix_images_created", "created_at", "id"),
+        Index("ix_images_owner", "owner", "created_at", "id"),
     )
 
     @property
@@ -232,7 +236,7 @@ class DeliveryAttempt(Base):
 class IdempotencyKey(Base):
     """A sender's key, and the answer to its first request; without one, the request is still in progress.
 
-    `owner` tells the keys of different senders apart, once senders are told apart.
+    `owner` tells the keys of different senders apart; it is empty for those without an API key.
     """
 
     __tablename__ = "idempotency_keys"
@@ -246,3 +250,17 @@ class IdempotencyKey(Base):
     status_code: Mapped[int | None]
     location: Mapped[str | None] = mapped_column(String(2000))
     body: Mapped[str | None] = mapped_column(Text)
+
+
+class ApiKey(Base):
+    """An API key made by `facet keys create`, of which only the hash is kept. A revoked one stays, as a record."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), unique=True)
+    owner: Mapped[str] = mapped_column(String(100))
+    scope: Mapped[KeyScope] = mapped_column(_word(KeyScope))
+    hash: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(default=utcnow())
+    revoked_at: Mapped[datetime | None]

@@ -3,6 +3,7 @@
 from functools import cache, cached_property
 
 from facet.addresses import AddressRules
+from facet.api_keys import ApiKeys
 from facet.catalog import Catalog
 from facet.claims import Claims
 from facet.database import Database
@@ -12,6 +13,7 @@ from facet.detector.base import Detector
 from facet.egress import Egress
 from facet.idempotency import IdempotencyKeys
 from facet.image_urls import ImageUrls
+from facet.links import Links
 from facet.settings import Settings, get_settings
 from facet.storage import ObjectStore, open_store
 from facet.webhooks import Deliveries
@@ -63,6 +65,14 @@ class Services:
     @cached_property
     def idempotency(self) -> IdempotencyKeys:
         return IdempotencyKeys(self.database, hours=self.settings.idempotency_hours)
+
+    @cached_property
+    def keys(self) -> ApiKeys:
+        return ApiKeys(self.database, self.settings)
+
+    @cached_property
+    def links(self) -> Links:
+        return Links(self.settings)
 
     @cached_property
     def detector(self) -> Detector:

@@ -1,5 +1,6 @@
 """Every setting of Facet, read from environment variables with the prefix `FACET_`."""
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -8,6 +9,7 @@ from uuid import UUID
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from facet.access import parse_keys
 from facet.addresses import AddressRules
 from facet.signing import Signer
 
@@ -151,6 +153,39 @@ class Settings(BaseSettings):
         "with the flow runs and logs of `facet up`'s Prefect. Unset: nothing is.",
     )
 
+    api_keys: SecretStr = Field(
+        SecretStr(""),
+        description="API keys, `owner:scope:secret`, separated by commas, besides those of `facet keys create`. "
+        "Neither: no key is needed, and the API answers on loopback only.",
+    )
+    rate_limit: int = Field(
+        1200, ge=0, description="Requests that one key may send a minute to one API process. 0: no limit."
+    )
+    rate_limit_address: int = Field(
+        600,
+        ge=0,
+        description="Requests without a valid key that one address may send a minute to one API process. 0: no limit.",
+    )
+    link_secret: SecretStr = Field(
+        SecretStr(""),
+        description="Signs the links to annotated pictures, for API and workers; 32 characters or more. Unset: a file "
+        "under `FACET_HOME`, made with the first key, which does only where all state lies there.",
+    )
+    link_ttl: int = Field(
+        604_800, ge=60, description="Seconds that a signed link is good for, from the end of its image's processing."
+    )
+    docs: Literal["open", "key"] = Field(
+        "open", description="Who may read `/docs` and `/openapi.json`: everyone (`open`), or who has a key (`key`)."
+    )
+    metrics: Literal["open", "admin"] = Field(
+        "open", description="Who may read `/metrics`: everyone (`open`), or who has an admin key (`admin`)."
+    )
+    cors_origins: str = Field(
+        "",
+        description="Origins, `https://host`, of pages that may use the API from a browser; separated by commas. "
+        "Unset: none.",
+    )
+
     @field_validator("callback_allow")
     @classmethod
     def _check_callback_allow(cls, value: str) -> str:
@@ -163,9 +198,34 @@ class Settings(BaseSettings):
         Signer(value)
         return value
 
+    @field_validator("api_keys")
+    @classmethod
+    def _check_api_keys(cls, value: SecretStr) -> SecretStr:
+        parse_keys(value)
+        return value
+
+    @field_validator("link_secret")
+    @classmethod
+    def _check_link_secret(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value()) < 32:
+            raise ValueError("too short: at least 32 random characters")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_cors_origins(cls, value: str) -> str:
+        for origin in _words(value):
+            if not re.fullmatch(r"https?://[^\s/?#@*]+", origin):
+                raise ValueError(f"{origin!r} is not an origin, such as https://photos.example.com")
+        return value
+
     @property
     def base_url(self) -> str:
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    @property
+    def cors_origin_list(self) -> list[str]:
+        return _words(self.cors_origins)
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -177,6 +237,10 @@ class Settings(BaseSettings):
 
     def image_url(self, image_id: UUID) -> str:
         return f"{self.base_url}/v1/images/{image_id}"
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in re.split(r"[\s,]+", text) if word]
 
 
 @cache

@@ -16,9 +16,10 @@ from datetime import datetime, timedelta
 from threading import Lock
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, true, update
 from sqlalchemy.orm import Session, lazyload
 
+from facet.access import Principal
 from facet.addresses import UrlRefused, parse_url
 from facet.cursors import Cursor
 from facet.database import Database, utcnow
@@ -130,6 +131,10 @@ _FREE = or_(Delivery.lease_until.is_(None), Delivery.lease_until <= utcnow())
 _DUE = and_(Delivery.state == DeliveryState.PENDING, Delivery.due_at <= utcnow(), _FREE)
 
 
+def _seen_by(who: Principal) -> ColumnElement[bool]:
+    return true() if who.sees_all else Delivery.image.has(who.sees(Image.owner))
+
+
 class Deliveries:
     """The callbacks that are owed, and the attempts at them."""
 
@@ -168,15 +173,17 @@ class Deliveries:
         with self._database.read() as session:
             return session.scalar(select(Delivery.id).where(_DUE).limit(1)) is not None
 
-    def find(self, delivery_id: UUID) -> Delivery | None:
+    def find(self, delivery_id: UUID, who: Principal) -> Delivery | None:
+        """The delivery; None for one that is not there, or not theirs to see."""
         with self._database.read() as session:
-            return session.get(Delivery, delivery_id)
+            return session.scalars(select(Delivery).where(Delivery.id == delivery_id, _seen_by(who))).one_or_none()
 
     def page(
-        self, *, state: DeliveryState | None, image_id: UUID | None, cursor: str | None, limit: int
+        self, who: Principal, *, state: DeliveryState | None, image_id: UUID | None, cursor: str | None, limit: int
     ) -> DeliveryPage:
-        """Deliveries, newest first. Raises BadCursor."""
-        query = select(Delivery).order_by(Delivery.created_at.desc(), Delivery.id.desc()).limit(limit + 1)
+        """The deliveries that they may see, newest first. Raises BadCursor."""
+        query = select(Delivery).where(_seen_by(who))
+        query = query.order_by(Delivery.created_at.desc(), Delivery.id.desc()).limit(limit + 1)
         if state:
             query = query.where(Delivery.state == state)
         if image_id:
@@ -188,15 +195,16 @@ class Deliveries:
         last = found[limit - 1] if len(found) > limit else None
         return DeliveryPage(found[:limit], str(Cursor(last.created_at, last.id)) if last else None)
 
-    def redeliver(self, delivery_id: UUID) -> Delivery | None:
+    def redeliver(self, delivery_id: UUID, who: Principal) -> Delivery | None:
         """Owe it again, under the same id and with the same body, from the beginning of the schedule, now."""
         with self._database.write() as session:
-            delivery = session.get(Delivery, delivery_id, with_for_update=True)
+            wanted = select(Delivery).where(Delivery.id == delivery_id, _seen_by(who))
+            delivery = session.scalars(wanted.with_for_update(of=Delivery)).one_or_none()
             if delivery is None:
                 return None
             delivery.state, delivery.reason, delivery.finished_at = DeliveryState.PENDING, None, None
             delivery.failures, delivery.due_at = 0, self._database.now(session)
-        return self.find(delivery_id)
+        return self.find(delivery_id, who)
 
     # ---- sending
 

@@ -45,7 +45,7 @@ def _show(jobs: Sequence[ImageJob], services: Services) -> None:
     if not jobs:
         return
     captions = [f"Image {job.image_id} of request {job.request_id}: {job.outcome}" for job in jobs]
-    urls = [f"{services.settings.image_url(job.image_id)}/annotated" for job in jobs]
+    urls = [services.links.annotated(job.image_id) for job in jobs]
     if len(jobs) == 1:
         create_image_artifact(image_url=urls[0], description=captions[0])
         return

@@ -12,6 +12,7 @@ from api.state import AppState
 from facet.errors import Unavailable
 
 router = APIRouter(tags=["health"])
+metrics_router = APIRouter(tags=["health"])
 
 
 @router.get("/healthz")
@@ -48,7 +49,7 @@ def _check(check: Callable[[], None]) -> schemas.Part:
     return schemas.Part(status="ok")
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@metrics_router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 def metrics(state: AppState) -> Response:
     """Prometheus metrics."""
     page = generate_latest() + generate_latest(queue_metrics(state.services.catalog))

@@ -7,9 +7,11 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import RedirectResponse
 
 from api import schemas, views
+from api.access import Reader, Submitter
 from api.problems import Problem, responses
 from api.state import AppState, State
 from deployments.flow_runs import ui_url
+from facet.access import Principal
 from facet.models import Image, ImageStatus
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
@@ -19,29 +21,30 @@ PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}},
 @router.get("", responses=responses(422, 503))
 def list_images(
     state: AppState,
+    who: Reader,
     status: ImageStatus | None = None,
     request_id: Annotated[str | None, Query(max_length=200)] = None,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> schemas.ImagePage:
     """The images, newest first."""
-    page = state.services.catalog.page(status=status, request_id=request_id, cursor=cursor, limit=limit)
+    page = state.services.catalog.page(who, status=status, request_id=request_id, cursor=cursor, limit=limit)
     settings = state.services.settings
     return schemas.ImagePage(
-        images=[views.full(image, settings) for image in page.images], next_cursor=page.next_cursor
+        images=[views.full(image, settings, who) for image in page.images], next_cursor=page.next_cursor
     )
 
 
 @router.get("/{image_id}", responses=responses(404, 422, 503))
-def get_image(state: AppState, image_id: UUID) -> schemas.Image:
+def get_image(state: AppState, who: Reader, image_id: UUID) -> schemas.Image:
     """An image, its faces, and how it got there."""
-    return views.full(find(state, image_id), state.services.settings)
+    return views.full(find(state, image_id, who), state.services.settings, who)
 
 
 @router.get("/{image_id}/original", response_class=Response, responses=PICTURE | responses(404, 422, 503))
-def get_original(state: AppState, image_id: UUID) -> Response:
+def get_original(state: AppState, who: Reader, image_id: UUID) -> Response:
     """The photo as it was submitted."""
-    image = find(state, image_id)
+    image = find(state, image_id, who)
     if not image.is_stored:
         raise Problem(404, "not-yet", "The image is not fetched from its image_url yet. Try again shortly.")
     extension = str(image.media_type).removeprefix("image/")
@@ -50,9 +53,9 @@ def get_original(state: AppState, image_id: UUID) -> Response:
 
 
 @router.get("/{image_id}/annotated", response_class=Response, responses=PICTURE | responses(404, 422, 503))
-def get_annotated(state: AppState, image_id: UUID) -> Response:
+def get_annotated(state: AppState, who: Reader, image_id: UUID) -> Response:
     """The photo with its faces drawn."""
-    return annotated_picture(state, image_id)
+    return annotated_picture(state, image_id, who)
 
 
 @router.get(
@@ -61,27 +64,27 @@ def get_annotated(state: AppState, image_id: UUID) -> Response:
     response_class=RedirectResponse,
     responses=responses(404, 422, 503),
 )
-def get_flow_run(state: AppState, image_id: UUID) -> RedirectResponse:
+def get_flow_run(state: AppState, who: Reader, image_id: UUID) -> RedirectResponse:
     """Go to the image's flow run in the Prefect UI."""
-    image = find(state, image_id)
+    image = find(state, image_id, who)
     if image.run is None or image.run.flow_run_id is None:
         raise Problem(404, "not-yet", "The image waits in the queue; no flow run has taken it yet.")
     return RedirectResponse(ui_url(image.run.flow_run_id, state.services.settings))
 
 
 @router.delete("/{image_id}", status_code=204, responses=responses(404, 422, 503))
-def delete_image(state: AppState, image_id: UUID) -> None:
+def delete_image(state: AppState, who: Submitter, image_id: UUID) -> None:
     """Remove the image with its faces and pictures."""
-    if not state.services.catalog.remove(image_id):
+    if not state.services.catalog.remove(image_id, who):
         raise _unknown(image_id)
 
 
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-cache"}
 
 
-def annotated_picture(state: State, image_id: UUID) -> Response:
+def annotated_picture(state: State, image_id: UUID, who: Principal) -> Response:
     """The present annotated picture. Raises Problem 404 with the reason while there is none."""
-    image = find(state, image_id)
+    image = find(state, image_id, who)
     picture = state.services.catalog.annotated(image)
     if picture is None:
         raise Problem(404, *_why_not_annotated(image))
@@ -102,8 +105,8 @@ def _why_not_annotated(image: Image) -> tuple[str, str]:
     return "no-result", f"The image is {image.status}: {image.failure_reason}"
 
 
-def find(state: State, image_id: UUID) -> Image:
-    image = state.services.catalog.find(image_id)
+def find(state: State, image_id: UUID, who: Principal) -> Image:
+    image = state.services.catalog.find(image_id, who)
     if image is None:
         raise _unknown(image_id)
     return image

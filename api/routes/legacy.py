@@ -5,6 +5,7 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 
 from api import bodies, schemas
+from api.access import Reader, Submitter
 from api.problems import responses
 from api.routes.images import PICTURE, annotated_picture
 from api.routes.submissions import store
@@ -19,10 +20,10 @@ router = APIRouter(prefix="/api/image", tags=["predecessor"])
     responses=responses(400, 413, 415, 422, 503),
     openapi_extra=bodies.content(schemas.LegacyUpload),
 )
-def submit(state: AppState, sent: bodies.LegacySubmission) -> schemas.LegacyAccepted:
+def submit(state: AppState, who: Submitter, sent: bodies.LegacySubmission) -> schemas.LegacyAccepted:
     """Submit a photo, as `POST /v1/images` does."""
     state.services.catalog.check_room()
-    image = store(state, sent)
+    image = store(state, who, sent)
     state.services.catalog.commit([image])
     state.dispatcher.nudge()
     return schemas.LegacyAccepted(image_id=image.id, request_id=image.request_id)
@@ -33,6 +34,6 @@ def submit(state: AppState, sent: bodies.LegacySubmission) -> schemas.LegacyAcce
     response_class=Response,
     responses=PICTURE | responses(404, 422, 503),
 )
-def download(state: AppState, image_id: UUID) -> Response:
+def download(state: AppState, who: Reader, image_id: UUID) -> Response:
     """Download the annotated picture."""
-    return annotated_picture(state, image_id)
+    return annotated_picture(state, image_id, who)

@@ -10,8 +10,10 @@ from sqlalchemy.orm import Session
 from starlette.datastructures import UploadFile
 
 from api import bodies, problems, schemas, views
+from api.access import Submitter
 from api.problems import FieldError, Problem, responses
 from api.state import AppState, State
+from facet.access import Principal
 from facet.addresses import UrlRefused
 from facet.catalog import Submission
 from facet.errors import ImageError
@@ -46,7 +48,9 @@ def result(body: schemas.CallbackBody) -> None:
     responses=responses(400, 409, 413, 415, 422, 503),
     openapi_extra=bodies.content(schemas.ImageUpload, schemas.ImageLink),
 )
-def submit(state: AppState, sent: bodies.Submission, idempotency_key: schemas.IdempotencyKey = None) -> Response:
+def submit(
+    state: AppState, who: Submitter, sent: bodies.Submission, idempotency_key: schemas.IdempotencyKey = None
+) -> Response:
     """Submit a photo: as a file, stored before the answer, or by a URL, which a worker fetches.
 
     Sent again under the same `Idempotency-Key`, the same submission is answered as the first time, another one with
@@ -56,7 +60,7 @@ def submit(state: AppState, sent: bodies.Submission, idempotency_key: schemas.Id
     state.services.catalog.check_room()
 
     def work(complete: Complete) -> None:
-        image = store(state, sent)
+        image = store(state, who, sent)
 
         def answer() -> StoredAnswer:
             body = views.accepted(image, settings).model_dump_json()
@@ -65,7 +69,7 @@ def submit(state: AppState, sent: bodies.Submission, idempotency_key: schemas.Id
         complete([image], answer)
 
     content = _content(sent.model_dump(exclude={"image"}), getattr(sent, "image", None))
-    return _once(state, idempotency_key, content, work)
+    return _once(state, who, idempotency_key, content, work)
 
 
 @router.post(
@@ -75,7 +79,9 @@ def submit(state: AppState, sent: bodies.Submission, idempotency_key: schemas.Id
     responses=responses(400, 409, 413, 422, 503),
     openapi_extra=bodies.content(schemas.BatchUpload, schemas.BatchLinks),
 )
-def submit_batch(state: AppState, items: bodies.BatchItems, idempotency_key: schemas.IdempotencyKey = None) -> Response:
+def submit_batch(
+    state: AppState, who: Submitter, items: bodies.BatchItems, idempotency_key: schemas.IdempotencyKey = None
+) -> Response:
     """Submit up to 100 photos, as files or by URLs. One that is refused does not keep the others from being taken.
 
     The answer has a result for each, in their order. An `Idempotency-Key` is for the batch as a whole.
@@ -83,7 +89,7 @@ def submit_batch(state: AppState, items: bodies.BatchItems, idempotency_key: sch
     state.services.catalog.check_room()
 
     def work(complete: Complete) -> None:
-        outcomes = [_accept_item(state, item) for item in items]
+        outcomes = [_accept_item(state, who, item) for item in items]
 
         def answer() -> StoredAnswer:
             body = schemas.BatchAccepted(results=[_result(outcome, state.services.settings) for outcome in outcomes])
@@ -92,15 +98,15 @@ def submit_batch(state: AppState, items: bodies.BatchItems, idempotency_key: sch
         complete([outcome for outcome in outcomes if isinstance(outcome, Image)], answer)
 
     content = hashlib.sha256("".join(_content(*bodies.without_file(item)) for item in items).encode()).hexdigest()
-    return _once(state, idempotency_key, content, work)
+    return _once(state, who, idempotency_key, content, work)
 
 
-def _accept_item(state: State, item: Any) -> Image | Problem:
+def _accept_item(state: State, who: Principal, item: Any) -> Image | Problem:
     """An image of a batch, or what is wrong with it; an error that is not its own ends the batch."""
     _, file = bodies.without_file(item)
     model: type[schemas.ImageUpload | schemas.ImageLink] = schemas.ImageUpload if file else schemas.ImageLink
     try:
-        return store(state, bodies.validated(model, item))
+        return store(state, who, bodies.validated(model, item))
     except Problem as problem:
         return problem
     except RequestValidationError as error:
@@ -122,7 +128,7 @@ def _content(fields: Any, image: UploadFile | None) -> str:
     return fingerprint({"sent": fields, "filename": image.filename}, data)
 
 
-def _once(state: State, key: str | None, content: str, work: Callable[[Complete], None]) -> Response:
+def _once(state: State, who: Principal, key: str | None, content: str, work: Callable[[Complete], None]) -> Response:
     """Do the work, of a key once, and answer; a key that was used before is answered as the first time."""
     keys = state.services.idempotency
     hold: Hold | None = None
@@ -139,7 +145,7 @@ def _once(state: State, key: str | None, content: str, work: Callable[[Complete]
 
     replayed = False
     try:
-        begun = keys.begin(key, content) if key else None
+        begun = keys.begin(key, content, who.owner or "") if key else None
         if isinstance(begun, StoredAnswer):
             answers.append(begun)
             replayed = True
@@ -162,7 +168,7 @@ def _once(state: State, key: str | None, content: str, work: Callable[[Complete]
     return Response(answer.body, answer.status_code, headers, "application/json")
 
 
-def store(state: State, sent: Sent) -> Image:
+def store(state: State, who: Principal, sent: Sent) -> Image:
     """Check a submission and store its file. Raises Problem for what is wrong with it."""
     settings = state.services.settings
     image = sent.image if isinstance(sent, schemas.ImageUpload) else None
@@ -185,6 +191,7 @@ def store(state: State, sent: Sent) -> Image:
                 min_confidence=settings.min_confidence if sent.min_confidence is None else sent.min_confidence,
                 min_face_size=settings.min_face_size if sent.min_face_size is None else sent.min_face_size,
                 annotate=sent.annotate,
+                owner=who.owner,
             )
         )
     except ImageError as error:

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from sqlalchemy import Row, select
 
+from facet.access import EVERYONE
 from facet.catalog import Catalog
 from facet.claims import Claims
 from facet.database import Database
@@ -202,7 +203,7 @@ class ObjectAudit:
 
     def _draw(self, image_id: UUID, key: str) -> None:
         """Draw the annotated picture again from its original and its faces; where that is gone, promise none."""
-        image = self._catalog.find(image_id)
+        image = self._catalog.find(image_id, EVERYONE)
         if image is None or image.annotated_key != key:
             return
         faces = [FoundFace(confidence=face.confidence, box=face.box, keypoints=face.keypoints) for face in image.faces]

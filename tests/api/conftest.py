@@ -11,6 +11,9 @@ from api.app import create_app
 from facet.services import Services
 from facet.settings import Settings
 
+LOOPBACK = "http://127.0.0.1:8000"
+"""The API answers nowhere else while no key is configured."""
+
 Submit = Callable[..., Any]
 
 
@@ -24,7 +27,7 @@ def services(tmp_path: Path, database_url: str) -> Services:
 @pytest.fixture
 def client(services: Services) -> TestClient:
     """Outside a `with`, so that no dispatcher runs: what it does is tested with a real Prefect server."""
-    return TestClient(create_app(services), raise_server_exceptions=False)
+    return TestClient(create_app(services), base_url=LOOPBACK, raise_server_exceptions=False)
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def test_metrics_count_the_queue_and_the_requests(client: TestClient, submit: Su
 def test_the_openapi_document_describes_errors_and_the_callback(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     submit = document["paths"]["/v1/images"]["post"]
-    assert set(submit["responses"]) == {"202", "400", "409", "413", "415", "422", "503"}
+    assert set(submit["responses"]) == {"202", "400", "401", "403", "409", "413", "415", "422", "429", "503"}
     assert "application/problem+json" in submit["responses"]["415"]["content"]
     assert {"ProblemDetails", "FieldError", "CallbackBody"} <= set(document["components"]["schemas"])
     [callback] = submit["callbacks"].values()

@@ -16,6 +16,7 @@ from facet.idempotency import Hold, IdempotencyKeys, KeyBusy, StoredAnswer
 from facet.models import IdempotencyKey
 from facet.services import Services
 from facet.settings import Settings
+from tests.api.conftest import LOOPBACK
 from tests.api.test_images import assert_problem
 from tests.support.images import picture
 
@@ -169,7 +170,7 @@ def test_a_key_is_forgotten_after_its_time(
 
 def test_a_race_of_processes_makes_one_image(database_url: str, services: Services, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, database_url=database_url)
-    clients = [TestClient(create_app(Services(settings))) for _ in range(6)]
+    clients = [TestClient(create_app(Services(settings)), base_url=LOOPBACK) for _ in range(6)]
     barrier, answers = Barrier(len(clients)), []
 
     def run(client: TestClient) -> None:

@@ -184,7 +184,7 @@ def exchange(port: int, *parts: bytes, finish: bool = True) -> bytes:
     return answer
 
 
-HEAD = b"POST /v1/images HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+HEAD = b"POST /v1/images HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=b\r\n"
 
 
 def test_a_body_that_is_announced_too_large_is_refused_before_it_is_sent(server: int) -> None:

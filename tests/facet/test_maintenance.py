@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import func, select, update
 
+from facet.access import EVERYONE
 from facet.catalog import Catalog, Submission
 from facet.claims import Claims
 from facet.database import Database, utcnow
@@ -243,7 +244,7 @@ def test_what_fits_is_left_alone(
     before = [found.key for found in store.objects("images/")]
     assert audit() == {}
     assert [found.key for found in store.objects("images/")] == before
-    assert len(before) == 5 and catalog.find(waiting.id)
+    assert len(before) == 5 and catalog.find(waiting.id, EVERYONE)
 
 
 def test_objects_without_a_row_and_of_former_results_are_removed_and_strangers_are_not(
@@ -312,7 +313,7 @@ def test_a_waiting_image_without_its_original_fails_and_its_sender_is_told(
         body = session.scalars(select(Delivery.body).where(Delivery.image_id == waiting.id)).one()
     assert '"code":"object-missing"' in body
     assert reload(database, held).status is ImageStatus.PROCESSING
-    readable = catalog.find(done.id)
+    readable = catalog.find(done.id, EVERYONE)
     assert readable and (readable.status, len(readable.faces)) == (ImageStatus.COMPLETED, 1)
     assert counts(audit()) == {"Unfinished images": (1, 0), "Ended images": (1, 0)}, "told once"
 
@@ -326,7 +327,7 @@ def test_a_lost_annotated_picture_is_drawn_anew_or_no_longer_promised(
         store.delete(reload(database, image).annotated_key or "")
     store.delete(gone.original_key)
     assert counts(audit()) == {"Annotated pictures": (2, 2), "Ended images": (1, 0)}
-    found = catalog.find(drawn.id)
+    found = catalog.find(drawn.id, EVERYONE)
     assert found
     pixels = decode(catalog.annotated(found) or b"", max_pixels=10**6).astype(int)
     assert pixels[20, 10][1] > pixels[20, 10][0] + 40, "the left edge of the face's box is green"
@@ -432,8 +433,8 @@ def test_old_images_go_with_all_that_is_theirs_and_the_rest_stays(
     end_deliveries(database, told_lately)
     assert retain(database, catalog, None) == {}, "off by default"
     assert retain(database, catalog) == {"Images": 1}
-    assert catalog.find(old.id) is None
-    assert all(catalog.find(image.id) for image in (owed, told_lately, waiting, recent))
+    assert catalog.find(old.id, EVERYONE) is None
+    assert all(catalog.find(image.id, EVERYONE) for image in (owed, told_lately, waiting, recent))
     assert list(store.keys(old.prefix)) == []
     assert {count(database, table) for table in (Face, Delivery, DeliveryAttempt)} == {3}
 
@@ -483,7 +484,7 @@ def test_a_removal_that_the_store_cut_short_is_finished_later(
     with monkeypatch.context() as broken, pytest.raises(Unavailable):
         broken.setattr(store, "delete", down)
         retain(database, catalog)
-    assert catalog.find(image.id) is None
+    assert catalog.find(image.id, EVERYONE) is None
     with database.write() as session:
         session.execute(update(Image).values(deleted_at=datetime.now(UTC) - timedelta(days=1)))
     findings = found(ObjectAudit(database, store, catalog, claims, settings).run())

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import delete
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from facet.access import EVERYONE
 from facet.claims import Claims
 from facet.database import Database
 from facet.jobs import Failure
@@ -379,7 +380,7 @@ def test_a_redelivery_has_the_same_id_and_body_and_a_schedule_of_its_own(
     with scripted(statuses(204, 500, 204)) as receiver:
         delivery_id = owe(database, claims, receiver.url)
         deliveries.attempt(delivery_id)
-        again = deliveries.redeliver(delivery_id)
+        again = deliveries.redeliver(delivery_id, EVERYONE)
         assert again and again.state is DeliveryState.PENDING and deliveries.is_due()
         [outcome] = deliveries.deliver_due(5)
         assert outcome.trouble and seconds_to_next(database, delivery_id) <= 6
@@ -387,14 +388,14 @@ def test_a_redelivery_has_the_same_id_and_body_and_a_schedule_of_its_own(
         deliveries.deliver_due(5)
     assert stored(database, delivery_id).state is DeliveryState.DELIVERED
     assert len({(headers["webhook-id"], body) for headers, body in receiver.requests}) == 1
-    assert deliveries.redeliver(uuid4()) is None
+    assert deliveries.redeliver(uuid4(), EVERYONE) is None
 
 
 def test_a_redelivery_asked_for_during_an_attempt_that_fails_is_soon(
     database: Database, claims: Claims, deliveries: Deliveries
 ) -> None:
     def script(connection: socket.socket, over: Event) -> None:
-        deliveries.redeliver(UUID(receiver.requests[-1][0]["webhook-id"]))
+        deliveries.redeliver(UUID(receiver.requests[-1][0]["webhook-id"]), EVERYONE)
         answer(500)(connection, over)
 
     receiver: Scripted

@@ -1,0 +1,105 @@
+"""`facet keys`, and what must be so before the API is opened to others."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cli.services import fail
+from facet.access import OWNER, KeyScope, is_loopback
+from facet.api_keys import ApiKeys, NameTaken
+from facet.database import Database
+from facet.errors import Unavailable
+from facet.links import Links
+from facet.settings import Settings, get_settings
+
+keys = typer.Typer(no_args_is_help=True, help="The API's keys.")
+
+
+class NotSafe(Exception):
+    """The API would answer strangers, or sign no links."""
+
+
+def check_access(settings: Settings) -> bool:
+    """Whether a key is needed. Raises NotSafe, with the fix, where the API must not be started so."""
+    database = Database(settings.sqlalchemy_url)
+    try:
+        required = ApiKeys(database, settings).required()
+    except Unavailable as error:
+        if is_loopback(settings.host):  # what is asked meanwhile is answered with 503
+            return True
+        raise NotSafe(
+            f"{error} Whether there are API keys cannot be seen; set FACET_API_KEYS to start without."
+        ) from error
+    finally:
+        database.close()
+    if not required and not is_loopback(settings.host):
+        raise NotSafe(
+            f"Without an API key Facet answers on loopback only, and FACET_HOST is {settings.host}. Make a key with "
+            "`facet keys create --name NAME --scope submit`, or set FACET_API_KEYS; or set FACET_HOST=127.0.0.1."
+        )
+    if required and not Links(settings).ensure_secret():
+        raise NotSafe("With API keys and FACET_DATABASE_URL, set FACET_LINK_SECRET for the API and the workers.")
+    return required
+
+
+@keys.command("create")
+def create(
+    name: Annotated[str, typer.Option(help="The key's name, by which it is revoked.")],
+    scope: Annotated[KeyScope, typer.Option(help="What it may do.")],
+    owner: Annotated[str | None, typer.Option(help="Whose images it sees. Default: its own, under its name.")] = None,
+) -> None:
+    """Make an API key and print it, this once: only its hash is kept."""
+    for word in (name, owner or name):
+        if not OWNER.fullmatch(word):
+            raise typer.Exit(fail(f"{word!r}: names have up to 100 letters, digits, dots, dashes and underscores."))
+    settings, store = get_settings(), _keys()
+    try:
+        key = store.create(name, scope, owner)
+    except NameTaken as error:
+        fix = "Choose another; give --owner for one more key of the same owner."
+        raise typer.Exit(fail(f"The name {name} is taken, perhaps by a revoked key. {fix}")) from error
+    except Unavailable as error:
+        raise typer.Exit(fail(str(error))) from error
+    if not Links(settings).ensure_secret():
+        typer.secho(
+            "Set FACET_LINK_SECRET for the API and the workers: it is required with keys.", fg="yellow", err=True
+        )
+    typer.echo("It is shown this once. Send it as `Authorization: Bearer <key>`.", err=True)
+    typer.echo(key)
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """The keys that were made, revoked ones too; those of FACET_API_KEYS are not among them."""
+    table = Table("name", "scope", "owner", "created", "revoked", box=None)
+    try:
+        for row in _keys().all():
+            revoked = f"{row.revoked_at:%Y-%m-%d %H:%M}" if row.revoked_at else ""
+            table.add_row(row.name, row.scope, row.owner, f"{row.created_at:%Y-%m-%d %H:%M}", revoked)
+    except Unavailable as error:
+        raise typer.Exit(fail(str(error))) from error
+    Console().print(table)
+
+
+@keys.command("revoke")
+def revoke(name: Annotated[str, typer.Argument(help="The key's name.")]) -> None:
+    """Stop a key for good, at once and in every process."""
+    try:
+        if not _keys().revoke(name):
+            raise typer.Exit(
+                fail(f"There is no key {name}; `facet keys list` shows all. FACET_API_KEYS is changed by hand.")
+            )
+    except Unavailable as error:
+        raise typer.Exit(fail(str(error))) from error
+    typer.echo(f"The key {name} is revoked.", err=True)
+
+
+def _keys() -> ApiKeys:
+    """On a migrated database: of the embedded stack's own, the first key may come before its first start."""
+    settings = get_settings()
+    database = Database(settings.sqlalchemy_url)
+    if settings.database_url is None:
+        database.upgrade()
+    return ApiKeys(database, settings)
