@@ -6,6 +6,7 @@ for each level, one multiplication at a time. Here sums down the columns are mad
 are then differences of two of them, and only these few rows are left to `cv2.resize`.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -34,9 +35,10 @@ class AreaResizer:
         # The sums run over, but a difference of two is exact as long as it fits itself.
         self._sums = used.view(_sum_type(image)).reshape(shape)
         self._sums[0] = 0
+        self._sums[1:] = self._rows
         # Row by row: np.cumsum along the first axis is ten times slower.
-        for before, row, after in zip(self._sums[:-1], self._rows, self._sums[1:], strict=True):
-            np.add(before, row, out=after)
+        for before, row in pairwise(self._sums):
+            np.add(before, row, out=row)
 
     @staticmethod
     def scratch_size(image: NDArray[np.uint8]) -> int:

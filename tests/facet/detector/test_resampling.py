@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facet.detector.area_resize import AreaResizer
-from facet.detector.crops import sample_crops
+from facet.detector.crops import crop_positions, sample_crops
 
 
 def shares(size: int, new_size: int) -> NDArray[np.float64]:
@@ -58,7 +58,7 @@ def test_crops_are_bilinear_samples_on_mid_grey() -> None:
     boxes = np.array([[3.2, 5.1, 20.7, 22.6], [-6.5, 30.0, 15.0, 51.5], [28.0, -20.0, 68.0, 20.0]])
     out = np.empty((3, 3, side, side), np.float32)
 
-    sample_crops(pixels, boxes, out)
+    sample_crops(pixels, *crop_positions(boxes, height, width, side), out)
 
     for box, crop in zip(boxes, out, strict=True):
         xs = (box[0] + np.arange(side) * (box[2] - box[0]) / (side - 1)) * (width - 1) / width
