@@ -111,17 +111,14 @@ class Cascade:
         cell_rows, cell_columns = (height - 1) // 2 - 4, (width - 1) // 2 - 4
         strips = max(1, round(cell_rows * cell_columns / self._networks.strip_cells))
         strip_rows = -(-cell_rows // strips)
+        # The whole level first: going to and fro between the two costs the resizer its place in the cache.
+        level = resizer.resize(height, width)
+        self.on_stage("resize")
         found = []
-        strip = np.empty((3, 0, width), np.float32)
         for top in range(0, cell_rows, strip_rows):
             bottom = top + strip_rows
             end = height if bottom >= cell_rows else P_NET_STRIDE * bottom + _STRIP_OVERLAP
-            before, strip = strip, np.empty((3, end - P_NET_STRIDE * top, width), np.float32)
-            known = _STRIP_OVERLAP if top else 0
-            strip[:, :known] = before[:, before.shape[1] - known :]
-            resizer.fill(strip[:, known:], height, P_NET_STRIDE * top + known)
-            self.on_stage("resize")
-            scores = self._networks.p_net(strip[None])[0]
+            scores = self._networks.p_net(np.ascontiguousarray(level[None, :, P_NET_STRIDE * top : end]))[0]
             self.on_stage("p-net")
             found.append(_firing_cells(scores, top, threshold))
         cells, scores = (np.concatenate(parts, 1) for parts in zip(*found, strict=True))
