@@ -6,6 +6,7 @@ for each level, one multiplication at a time. Here sums down the columns are mad
 are then differences of two of them, and only these few rows are left to `cv2.resize`.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -34,9 +35,10 @@ class AreaResizer:
         # The sums run over, but a difference of two is exact as long as it fits itself.
         self._sums = used.view(_sum_type(image)).reshape(shape)
         self._sums[0] = 0
+        self._sums[1:] = self._rows
         # Row by row: np.cumsum along the first axis is ten times slower.
-        for before, row, after in zip(self._sums[:-1], self._rows, self._sums[1:], strict=True):
-            np.add(before, row, out=after)
+        for before, row in pairwise(self._sums):
+            np.add(before, row, out=row)
 
     @staticmethod
     def scratch_size(image: NDArray[np.uint8]) -> int:
@@ -45,17 +47,18 @@ class AreaResizer:
         size: int = (height + 1) * width * 3 * np.dtype(_sum_type(image)).itemsize
         return size
 
-    def fill(self, out: Float32, height: int, first: int) -> None:
-        """Fill `out`, float32 (3, n, width), with n rows from `first` of the image at (height, width)."""
-        _, count, width = out.shape
+    def resize(self, height: int, width: int) -> Float32:
+        """Return the image at this size: float32 (3, height, width)."""
+        level = np.empty((3, height, width), np.float32)
+        mean = np.float32(height / self._height)
         block = max(1, _BLOCK // self._rows.shape[1])
-        for start in range(0, count, block):
-            part = out[:, start : start + block]
+        for start in range(0, height, block):
+            part = level[:, start : start + block]
             rows = part.shape[1]
-            cells = self._cell_sums(height, first + start, first + start + rows)
+            cells = self._cell_sums(height, start, start + rows)
             flat = cv2.resize(cells.reshape(rows, -1, 3), (width, rows), interpolation=cv2.INTER_AREA)
-            mean = np.float32(height / self._height)
             np.multiply(flat.reshape(rows, width, 3).transpose(2, 0, 1), mean, out=part)
+        return level
 
     def _cell_sums(self, height: int, start: int, stop: int) -> Float32:
         """Sums down the columns over the source rows that each of the level's rows covers."""

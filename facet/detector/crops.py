@@ -10,21 +10,27 @@ _MID_GREY = (127.5, 127.5, 127.5)  # zero after the networks' normalisation
 _OUTSIDE = np.float32(-10)
 
 
-def sample_crops(pixels: Float32, boxes: NDArray[np.float64], out: Float32) -> None:
-    """Fill `out`, float32 (n, 3, side, side), with the contents of n boxes of `pixels`, (height, width, 3).
+def crop_positions(boxes: NDArray[np.float64], height: int, width: int, side: int) -> tuple[Float32, Float32]:
+    """Where the crops of n boxes are sampled in an image: columns and rows, (n, side) each.
 
-    Bilinear, from the centres of a box's first to its last pixel; a sample outside the image is mid-grey.
-    Coordinates are float32 and the roundings are TensorFlow's.
+    From the centres of a box's first to its last pixel. Coordinates are float32 and the roundings are TensorFlow's.
     """
-    height, width = pixels.shape[:2]
-    count, _, side, _ = out.shape
     relative = (boxes[:, :4] / np.array([width, height, width, height], np.float64)).astype(np.float32)
     xs = _sample_positions(relative[:, 0], relative[:, 2], width, side)
     ys = _sample_positions(relative[:, 1], relative[:, 3], height, side)
+    return xs, ys
+
+
+def sample_crops(pixels: Float32, xs: Float32, ys: Float32, out: Float32) -> None:
+    """Fill `out`, float32 (n, 3, side, side), with `pixels`, (height, width, 3), at the positions of n crops.
+
+    Bilinear; a sample outside the image is mid-grey.
+    """
+    count, _, side, _ = out.shape
     # One tall picture of all crops, so that one call samples them all.
-    grid = (count, side, side)
-    map_x = np.ascontiguousarray(np.broadcast_to(xs[:, None, :], grid)).reshape(-1, side)
-    map_y = np.ascontiguousarray(np.broadcast_to(ys[:, :, None], grid)).reshape(-1, side)
+    maps = np.empty((2, count, side, side), np.float32)
+    maps[0], maps[1] = xs[:, None, :], ys[:, :, None]
+    map_x, map_y = maps.reshape(2, -1, side)
     sampled = cv2.remap(pixels, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=_MID_GREY)
     out[...] = sampled.reshape(count, side, side, 3).transpose(0, 3, 1, 2)
 

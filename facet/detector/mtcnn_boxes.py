@@ -77,16 +77,21 @@ def refine(boxes: Float64, regressions: Float32, confidences: Float32) -> Float6
     return np.column_stack([corners, confidences])
 
 
-def suppress(boxes: Float64, threshold: float, overlap: Literal["union", "min"] = "union") -> Float64:
+def suppress(
+    boxes: Float64, threshold: float, overlap: Literal["union", "min"] = "union", groups: Indices | None = None
+) -> Float64:
     """Non-maximum suppression, of the reference's kind, over boxes sorted by confidence.
 
     A box goes when any more confident one overlaps it by more than `threshold`, even one that goes
     itself: unlike the usual greedy kind, which lets only survivors suppress. `overlap` is the
-    intersection over the union or over the smaller box's area.
+    intersection over the union or over the smaller box's area. With `groups`, a number from 0 for
+    each box, only boxes of one group meet, and only within each must they be sorted.
     """
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     dropped = np.zeros(len(boxes), bool)
-    for i, j in _candidate_pairs(boxes):
+    if groups is None:
+        groups = np.zeros(len(boxes), np.intp)
+    for i, j in _candidate_pairs(boxes, groups):
         a, b = boxes[i], boxes[j]
         width = np.minimum(a[:, 2], b[:, 2]) - np.maximum(a[:, 0], b[:, 0])
         height = np.minimum(a[:, 3], b[:, 3]) - np.maximum(a[:, 1], b[:, 1])
@@ -98,19 +103,22 @@ def suppress(boxes: Float64, threshold: float, overlap: Literal["union", "min"] 
     return boxes[~dropped]
 
 
-def _candidate_pairs(boxes: Float64) -> Iterator[tuple[Indices, Indices]]:
-    """Yield index pairs, in portions, that hold every pair of boxes which overlap.
+def _candidate_pairs(boxes: Float64, groups: Indices) -> Iterator[tuple[Indices, Indices]]:
+    """Yield index pairs, in portions, that hold every pair of boxes of one group which overlap.
 
     Few boxes: all pairs. Many: each with those whose left edge lies within its width, by a sweep
     over the sorted left edges, of which only the ones that meet vertically are kept.
     """
     count = len(boxes)
     if count <= _FEW:
-        yield np.triu_indices(count, 1)
+        i, j = np.triu_indices(count, 1)
+        same = groups[i] == groups[j]
+        yield i[same], j[same]
         return
-    order = np.argsort(boxes[:, 0], kind="stable")
-    left = boxes[order, 0]
-    ends = np.searchsorted(left, boxes[order, 2], "left")
+    # Side by side, the groups are too far apart to meet.
+    aside = groups * (boxes[:, 2].max() - boxes[:, 0].min() + 1)
+    order = np.argsort(boxes[:, 0] + aside, kind="stable")
+    ends = np.searchsorted((boxes[:, 0] + aside)[order], (boxes[:, 2] + aside)[order], "left")
     partners = np.maximum(ends - np.arange(count) - 1, 0)
     total = np.concatenate([[0], np.cumsum(partners)])
     start = 0

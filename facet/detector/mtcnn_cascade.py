@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facet.detector.area_resize import AreaResizer
 from facet.detector.base import DetectedFace, DetectionParameters, check_request
-from facet.detector.crops import sample_crops
+from facet.detector.crops import crop_positions, sample_crops
 from facet.detector.mtcnn_boxes import (
     P_NET_STRIDE,
     P_NET_WINDOW,
@@ -92,36 +93,37 @@ class Cascade:
         resizer = AreaResizer(image.pixels, self._scratch.bytes(AreaResizer.scratch_size(image.pixels)))
         self.on_stage("resize")
         levels = [
-            self._propose_at(resizer, int(height * scale), int(width * scale), scale, parameters.thresholds[0])
+            self._propose_at(resizer, int(height * scale), int(width * scale), parameters.thresholds[0])
             for scale in scales.tolist()
         ]
-        boxes = make_square(suppress(by_confidence(np.concatenate(levels)), 0.7))
+        groups = np.repeat(np.arange(len(levels)), [scores.shape[1] for _, scores in levels])
+        cells, scores = (np.concatenate(parts, 1) for parts in zip(*levels, strict=True))
+        boxes = _candidates(cells, scores, scales[groups])
+        starts = np.searchsorted(groups, np.arange(len(levels) + 1))
+        boxes = np.concatenate([by_confidence(boxes[a:b]) for a, b in pairwise(starts)])
+        boxes = suppress(boxes, 0.5, groups=groups)
+        boxes = make_square(suppress(by_confidence(boxes), 0.7))
         self.on_stage("proposals")
         return boxes
 
-    def _propose_at(self, resizer: AreaResizer, height: int, width: int, scale: float, threshold: float) -> Float64:
-        """The candidates of one pyramid level, after suppression, in pixels of the image."""
+    def _propose_at(self, resizer: AreaResizer, height: int, width: int, threshold: float) -> tuple[Indices, Float32]:
+        """P-Net over one pyramid level: the rows and columns of its firing cells, (2, n), and their scores (5, n)."""
         cell_rows, cell_columns = (height - 1) // 2 - 4, (width - 1) // 2 - 4
         strips = max(1, round(cell_rows * cell_columns / self._networks.strip_cells))
         strip_rows = -(-cell_rows // strips)
+        # The whole level first: going to and fro between the two costs the resizer its place in the cache.
+        level = resizer.resize(height, width)
+        self.on_stage("resize")
         found = []
-        strip = np.empty((3, 0, width), np.float32)
         for top in range(0, cell_rows, strip_rows):
             bottom = top + strip_rows
             end = height if bottom >= cell_rows else P_NET_STRIDE * bottom + _STRIP_OVERLAP
-            before, strip = strip, np.empty((3, end - P_NET_STRIDE * top, width), np.float32)
-            known = _STRIP_OVERLAP if top else 0
-            strip[:, :known] = before[:, before.shape[1] - known :]
-            resizer.fill(strip[:, known:], height, P_NET_STRIDE * top + known)
-            self.on_stage("resize")
-            scores = self._networks.p_net(strip[None])[0]
+            scores = self._networks.p_net(np.ascontiguousarray(level[None, :, P_NET_STRIDE * top : end]))[0]
             self.on_stage("p-net")
-            found.append(_candidates(scores, top, threshold))
-        boxes = by_confidence(np.concatenate(found))
-        boxes[:, :4] /= scale
-        boxes = suppress(boxes, 0.5)
+            found.append(_firing_cells(scores, top, threshold))
+        cells, scores = (np.concatenate(parts, 1) for parts in zip(*found, strict=True))
         self.on_stage("proposals")
-        return boxes
+        return cells, scores
 
     def _refine(
         self, images: Sequence[WorkingImage], boxes: list[Float64], parameters: Sequence[DetectionParameters]
@@ -175,13 +177,16 @@ class Cascade:
             # From top to bottom, so that neighbouring crops find their pixels in the cache.
             order = np.argsort(candidates[:, 1])
             places.append(order + first)
-            candidates, first = candidates[order], first + len(candidates)
+            first += len(candidates)
+            height, width = image.pixels.shape[:2]
+            xs, ys = crop_positions(candidates[order], height, width, buffer.shape[-1])
             start = 0
             while start < len(candidates):
-                part = candidates[start : start + len(buffer) - filled]
-                sample_crops(self._scratch.as_float(image.pixels), part, buffer[filled : filled + len(part)])
+                count = min(len(candidates) - start, len(buffer) - filled)
+                part = slice(start, start + count)
+                sample_crops(self._scratch.as_float(image.pixels), xs[part], ys[part], buffer[filled : filled + count])
                 self.on_stage("crops")
-                start, filled = start + len(part), filled + len(part)
+                start, filled = start + count, filled + count
                 if filled == len(buffer):
                     run()
         if filled:
@@ -191,18 +196,23 @@ class Cascade:
         return np.split(result, np.cumsum(counts)[:-1])
 
 
-def _candidates(scores: Float32, first_row: int, threshold: float) -> Float64:
-    """P-Net's cells above the threshold as boxes (n, 5) of the level, from scores (5, rows, columns)."""
+def _firing_cells(scores: Float32, first_row: int, threshold: float) -> tuple[Indices, Float32]:
+    """Rows and columns (2, n) and scores (5, n) of P-Net's cells above the threshold, from (5, rows, columns)."""
+    columns = scores.shape[2]
+    flat = scores.reshape(len(scores), -1)
     # Compare logits first: far fewer cells then need their sigmoid.
-    likely = scores[4] > np.float32(np.log(threshold / (1 - threshold)) - 1e-3)
-    rows, columns = np.nonzero(likely)
-    confidences = sigmoid(scores[4, rows, columns])
-    chosen = confidences > threshold
-    rows, columns, confidences = rows[chosen], columns[chosen], confidences[chosen]
-    regressions = scores[:4, rows, columns].T.astype(np.float64)
-    corner = np.column_stack([columns, rows + first_row]) * P_NET_STRIDE + 1
+    likely = np.flatnonzero(flat[4] > np.float32(np.log(threshold / (1 - threshold)) - 1e-3))
+    cells = likely[sigmoid(flat[4, likely]) > threshold]
+    return np.stack([cells // columns + first_row, cells % columns]), flat[:, cells]
+
+
+def _candidates(cells: Indices, scores: Float32, scales: Float64) -> Float64:
+    """P-Net's cells as boxes (n, 5) in pixels of the image; `scales` are those of the cells' levels."""
+    rows, columns = cells
+    corner = np.column_stack([columns, rows]) * P_NET_STRIDE + 1
     window = np.concatenate([corner, corner + P_NET_WINDOW - 1], axis=1)
-    return np.column_stack([window + regressions * (P_NET_WINDOW - 1), confidences])
+    corners = (window + scores[:4].T.astype(np.float64) * (P_NET_WINDOW - 1)) / scales[:, None]
+    return np.column_stack([corners, sigmoid(scores[4])])
 
 
 def _landmarks(boxes: Float64, relative: Float32) -> Float64:

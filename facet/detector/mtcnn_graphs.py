@@ -48,10 +48,13 @@ def p_net() -> bytes:
     x = _max_pool(graph, _conv(graph, "input", kernel, bias), 2, ceil_mode=1)
     sizes = graph.constant(np.array([falling.size, falling.size, rising.size]))
     plain, scaled, rest = graph.split_node("Split", x, sizes, outputs=3, axis=1)
-    rest = graph.node("PRelu", rest, graph.constant(slopes[rising].reshape(-1, 1, 1)))
+    # One of a slope a > 1 is min(x, a x), here minus the maximum; the next convolution turns its sign.
+    signs, rising_slopes = np.where(slopes[rising] > 1, -1.0, 1.0), slopes[rising]
+    rest = _maximum(graph, rest, signs, signs * rising_slopes)
     x = graph.node("Concat", graph.node("Max", plain, scaled), rest, axis=1)
 
-    x = _conv_prelu(graph, x, weights[3][:, :, np.concatenate([falling, rising])], weights[4], weights[5])
+    kernel = np.concatenate([weights[3][:, :, falling], weights[3][:, :, rising] * signs[:, None]], 2)
+    x = _conv_prelu(graph, x, kernel, weights[4], weights[5])
     x = _conv_prelu(graph, x, weights[6], weights[7], weights[8])
     kernel = np.concatenate([weights[9], _logit(weights[11])], -1)
     _conv(graph, x, kernel, np.concatenate([weights[10], _logit(weights[12])]), output="output")
@@ -131,6 +134,12 @@ def _relu_plus(graph: OnnxGraph, x: str, factors: Array) -> str:
     kernel = graph.constant(factors.reshape(-1, 1, 1, 1))
     linear = graph.node("Conv", x, kernel, kernel_shape=(1, 1), group=int(factors.size))
     return graph.node("Add", linear, graph.node("Relu", x))
+
+
+def _maximum(graph: OnnxGraph, x: str, a: Array, b: Array) -> str:
+    """max(a x, b x), per channel of a map."""
+    products = [graph.node("Mul", x, graph.constant(factors.reshape(-1, 1, 1))) for factors in (a, b)]
+    return graph.node("Max", *products)
 
 
 def _conv_prelu(graph: OnnxGraph, x: str, kernel: Array, bias: Array, slopes: Array) -> str:

@@ -49,6 +49,16 @@ def test_suppression_is_the_naive_one(boxes: Boxes, threshold: float, overlap: s
     assert np.array_equal(found, naive_suppress(boxes, threshold, overlap))
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.lists(sorted_boxes(), min_size=1, max_size=4))
+def test_suppression_within_groups(boxes: list[Boxes]) -> None:
+    groups = np.repeat(np.arange(len(boxes)), [len(b) for b in boxes])
+
+    found = suppress(np.concatenate(boxes), 0.5, groups=groups)
+
+    assert np.array_equal(found, np.concatenate([suppress(b, 0.5) for b in boxes]))
+
+
 def test_suppression_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
     low = rng.random((400, 2)) * 50

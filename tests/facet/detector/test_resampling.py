@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facet.detector.area_resize import AreaResizer
-from facet.detector.crops import sample_crops
+from facet.detector.crops import crop_positions, sample_crops
 
 
 def shares(size: int, new_size: int) -> NDArray[np.float64]:
@@ -27,15 +27,15 @@ def shares(size: int, new_size: int) -> NDArray[np.float64]:
     ],
 )
 @pytest.mark.parametrize("white", [False, True])
-def test_area_resize_is_the_mean_over_each_area(size: tuple[int, int], new_size: tuple[int, int], white: bool) -> None:
+def test_area_resize_is_the_mean_over_each_area(
+    size: tuple[int, int], new_size: tuple[int, int], white: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facet.detector.area_resize._BLOCK", 3 * size[1] * 5)  # five rows at a time
     image = np.random.default_rng(3).integers(0, 256, (*size, 3), np.uint8)
     if white:
         image[:] = 255  # the largest sums
     resizer = AreaResizer(image, np.empty(AreaResizer.scratch_size(image), np.uint8))
-    out = np.empty((3, *new_size), np.float32)
-    middle = new_size[0] // 3
-    resizer.fill(out[:, :middle], new_size[0], 0)
-    resizer.fill(out[:, middle:], new_size[0], middle)
+    out = resizer.resize(*new_size)
 
     rows, columns = shares(size[0], new_size[0]), shares(size[1], new_size[1])
     expected = np.einsum("yi,xj,ijc->cyx", rows, columns, image, optimize=True)
@@ -45,9 +45,8 @@ def test_area_resize_is_the_mean_over_each_area(size: tuple[int, int], new_size:
 def test_area_resize_of_cells_beyond_16_bits() -> None:
     image = np.full((12 * 260, 12 * 260, 3), 255, np.uint8)
     resizer = AreaResizer(image, np.empty(AreaResizer.scratch_size(image), np.uint8))
-    out = np.empty((3, 12, 12), np.float32)
 
-    resizer.fill(out, 12, 0)
+    out = resizer.resize(12, 12)
 
     assert np.abs(out - 255).max() < 1e-2
 
@@ -58,7 +57,7 @@ def test_crops_are_bilinear_samples_on_mid_grey() -> None:
     boxes = np.array([[3.2, 5.1, 20.7, 22.6], [-6.5, 30.0, 15.0, 51.5], [28.0, -20.0, 68.0, 20.0]])
     out = np.empty((3, 3, side, side), np.float32)
 
-    sample_crops(pixels, boxes, out)
+    sample_crops(pixels, *crop_positions(boxes, height, width, side), out)
 
     for box, crop in zip(boxes, out, strict=True):
         xs = (box[0] + np.arange(side) * (box[2] - box[0]) / (side - 1)) * (width - 1) / width
