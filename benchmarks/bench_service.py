@@ -21,13 +21,13 @@ from benchmarks.service.bare import ceiling, faces_and_seconds
 from benchmarks.service.parts import CheckingReceiver, Service, receiving, service
 
 _ROOT = Path(__file__).parent.parent
-_DATA = Path(os.environ.get("FACET_TEST_DATA", _ROOT.parent / "shared" / "data"))
+DATA = Path(os.environ.get("FACET_TESTDATA", _ROOT.parent / "shared" / "data"))
 console = Console(width=110)
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--data", type=Path, default=_DATA / "wider", help="folder of JPEG photos")
+    arguments.add_argument("--data", type=Path, default=DATA / "wider", help="folder of JPEG photos")
     arguments.add_argument("--images", type=int, default=300, help="photos under saturation")
     arguments.add_argument("--slots", type=int, default=2)
     arguments.add_argument("--singles", type=int, default=20, help="photos sent one by one to the idle service")
@@ -43,16 +43,16 @@ def main() -> None:
         home = Path(folder)
         ceilings = [ceiling(many, options.slots)]
         with service(home / "warm", profile=options.profile, worker="warm", slots=options.slots) as warm:
-            first = _one_by_one(warm, singles[: len(singles) // 2], bare)
+            first = one_by_one(warm, singles[: len(singles) // 2], bare)
             saturated = _saturate(warm, many, bare)
-            second = _one_by_one(warm, singles[len(singles) // 2 :], bare)
+            second = one_by_one(warm, singles[len(singles) // 2 :], bare)
         ceilings.append(ceiling(many, options.slots))
         with service(
             home / "single", profile=options.profile, worker="warm", slots=options.slots, FACET_MAX_BATCH="1"
         ) as one:
             single = _saturate(one, many[:60], bare)
         with service(home / "stock", profile=options.profile, worker="stock", slots=options.slots) as stock:
-            stocks = _one_by_one(stock, many[: options.stock], bare)
+            stocks = one_by_one(stock, many[: options.stock], bare)
     latencies = sorted(first["latencies"] + second["latencies"])
     bare_seconds = [bare[photo][1] for photo in singles]
     top = statistics.mean(ceilings)
@@ -92,7 +92,7 @@ def _submit(client: httpx.Client, photo: Path, request_id: str, callback_url: st
 def _saturate(target: Service, photos: list[Path], bare: dict[Path, tuple[int, float]]) -> dict[str, Any]:
     """All photos as fast as they are taken, from the first POST to the last callback."""
     wanted = {f"many-{n}": bare[photo][0] for n, photo in enumerate(photos)}
-    with receiving(lambda body: _is_right(body, wanted)) as receiver, _client(target) as client:
+    with receiving(lambda body: _is_right(body, wanted)) as receiver, client_of(target) as client:
         before, known = target.cpu_seconds(), len(target.flow_runs())
         begun = time.monotonic()
         with ThreadPoolExecutor(4) as pool:
@@ -107,11 +107,11 @@ def _saturate(target: Service, photos: list[Path], bare: dict[Path, tuple[int, f
         return _account(target, before, known, len(photos), receiver) | {"rate": len(photos) / seconds}
 
 
-def _one_by_one(target: Service, photos: list[Path], bare: dict[Path, tuple[int, float]]) -> dict[str, Any]:
+def one_by_one(target: Service, photos: list[Path], bare: dict[Path, tuple[int, float]]) -> dict[str, Any]:
     """One photo at a time to an idle service; the seconds from POST to callback of each."""
     wanted = {f"single-{n}-{time.monotonic_ns()}": bare[photo][0] for n, photo in enumerate(photos)}
     latencies = []
-    with receiving(lambda body: _is_right(body, wanted)) as receiver, _client(target) as client:
+    with receiving(lambda body: _is_right(body, wanted)) as receiver, client_of(target) as client:
         before, known = target.cpu_seconds(), len(target.flow_runs())
         for request_id, photo in zip(wanted, photos, strict=True):
             begun = time.monotonic()
@@ -123,7 +123,7 @@ def _one_by_one(target: Service, photos: list[Path], bare: dict[Path, tuple[int,
         return _account(target, before, known, len(photos), receiver) | {"latencies": latencies}
 
 
-def _client(target: Service) -> httpx.Client:
+def client_of(target: Service) -> httpx.Client:
     return httpx.Client(base_url=target.url, timeout=60, trust_env=False)
 
 
