@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,11 @@ class Database:
         """Apply all migrations. One caller at a time; the others wait."""
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with self.engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
+        with (
+            self.engine.execution_options(sqlite_begin="IMMEDIATE").connect() as connection,
+            _foreign_keys_off(connection) if self.is_sqlite else nullcontext(),
+            connection.begin(),
+        ):
             if not self.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _DISPATCH_LOCK})
             config.attributes["connection"] = connection
@@ -127,6 +131,20 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+@contextmanager
+def _foreign_keys_off(connection: Connection) -> Iterator[None]:
+    """To change a table SQLite's way, a new one takes its place; dropping the old one must not delete what hangs on it.
+
+    It holds only from outside a transaction.
+    """
+    dbapi_connection: Any = connection.connection.dbapi_connection
+    dbapi_connection.execute("PRAGMA foreign_keys=OFF")
+    try:
+        yield
+    finally:
+        dbapi_connection.execute("PRAGMA foreign_keys=ON")
 
 
 @contextmanager
