@@ -17,9 +17,9 @@ from uuid import UUID
 
 from rich.table import Table
 
-from benchmarks.bench_service import DATA, client_of, console, one_by_one
+from benchmarks.bench_service import DATA, client_of, console, is_right, submit
 from benchmarks.service.bare import ceiling, faces_and_seconds
-from benchmarks.service.parts import Service, service
+from benchmarks.service.parts import Service, receiving, service
 from tests.support.stored import record_results, results, store_completed
 
 
@@ -42,12 +42,12 @@ def main() -> None:
             url = f"sqlite:///{home / 'facet.db'}"
             ids = store_completed(home, url, [photo.read_bytes() for photo in many], annotate=True)
             record_results(url)
-            idle = one_by_one(target, singles, bare)["latencies"]
+            idle = [_submitted(target, photo, bare[photo][0]) for photo in singles]
             alone = _reprocess(target, _ask(target))
             second = _ask(target)
             busy: list[float] = []
             while len(busy) < options.singles and not _is_over(target, second):
-                busy += one_by_one(target, [many[len(busy)]], bare)["latencies"]
+                busy.append(_submitted(target, singles[len(busy)], bare[singles[len(busy)]][0]))
             beside = _reprocess(target, second)
             skipped, doubled = _miscounted(ids, results(url), times=2)
     ceilings.append(ceiling(many[:300], options.slots))
@@ -64,6 +64,18 @@ def main() -> None:
         "doubled": doubled,
     }
     print(json.dumps(result))
+
+
+def _submitted(target: Service, photo: Path, faces: int) -> float:
+    """Seconds from the POST of a photo to its callback."""
+    request_id = f"single-{time.monotonic_ns()}"
+    with receiving(lambda body: is_right(body, {request_id: faces})) as receiver, client_of(target) as client:
+        begun = time.monotonic()
+        submit(client, photo, request_id, receiver.url)
+        receiver.wait([request_id], 120)
+        assert not receiver.wrong
+        time.sleep(1.5)
+        return receiver.came[request_id] - begun
 
 
 def _ask(target: Service) -> str:

@@ -43,16 +43,16 @@ def main() -> None:
         home = Path(folder)
         ceilings = [ceiling(many, options.slots)]
         with service(home / "warm", profile=options.profile, worker="warm", slots=options.slots) as warm:
-            first = one_by_one(warm, singles[: len(singles) // 2], bare)
+            first = _one_by_one(warm, singles[: len(singles) // 2], bare)
             saturated = _saturate(warm, many, bare)
-            second = one_by_one(warm, singles[len(singles) // 2 :], bare)
+            second = _one_by_one(warm, singles[len(singles) // 2 :], bare)
         ceilings.append(ceiling(many, options.slots))
         with service(
             home / "single", profile=options.profile, worker="warm", slots=options.slots, FACET_MAX_BATCH="1"
         ) as one:
             single = _saturate(one, many[:60], bare)
         with service(home / "stock", profile=options.profile, worker="stock", slots=options.slots) as stock:
-            stocks = one_by_one(stock, many[: options.stock], bare)
+            stocks = _one_by_one(stock, many[: options.stock], bare)
     latencies = sorted(first["latencies"] + second["latencies"])
     bare_seconds = [bare[photo][1] for photo in singles]
     top = statistics.mean(ceilings)
@@ -80,7 +80,7 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def _submit(client: httpx.Client, photo: Path, request_id: str, callback_url: str) -> None:
+def submit(client: httpx.Client, photo: Path, request_id: str, callback_url: str) -> None:
     answer = client.post(
         "/v1/images",
         files={"image": (photo.name, photo.read_bytes())},
@@ -92,12 +92,12 @@ def _submit(client: httpx.Client, photo: Path, request_id: str, callback_url: st
 def _saturate(target: Service, photos: list[Path], bare: dict[Path, tuple[int, float]]) -> dict[str, Any]:
     """All photos as fast as they are taken, from the first POST to the last callback."""
     wanted = {f"many-{n}": bare[photo][0] for n, photo in enumerate(photos)}
-    with receiving(lambda body: _is_right(body, wanted)) as receiver, client_of(target) as client:
+    with receiving(lambda body: is_right(body, wanted)) as receiver, client_of(target) as client:
         before, known = target.cpu_seconds(), len(target.flow_runs())
         begun = time.monotonic()
         with ThreadPoolExecutor(4) as pool:
             for sent in [
-                pool.submit(_submit, client, photo, request_id, receiver.url)
+                pool.submit(submit, client, photo, request_id, receiver.url)
                 for request_id, photo in zip(wanted, photos, strict=True)
             ]:
                 sent.result()
@@ -107,15 +107,15 @@ def _saturate(target: Service, photos: list[Path], bare: dict[Path, tuple[int, f
         return _account(target, before, known, len(photos), receiver) | {"rate": len(photos) / seconds}
 
 
-def one_by_one(target: Service, photos: list[Path], bare: dict[Path, tuple[int, float]]) -> dict[str, Any]:
+def _one_by_one(target: Service, photos: list[Path], bare: dict[Path, tuple[int, float]]) -> dict[str, Any]:
     """One photo at a time to an idle service; the seconds from POST to callback of each."""
     wanted = {f"single-{n}-{time.monotonic_ns()}": bare[photo][0] for n, photo in enumerate(photos)}
     latencies = []
-    with receiving(lambda body: _is_right(body, wanted)) as receiver, client_of(target) as client:
+    with receiving(lambda body: is_right(body, wanted)) as receiver, client_of(target) as client:
         before, known = target.cpu_seconds(), len(target.flow_runs())
         for request_id, photo in zip(wanted, photos, strict=True):
             begun = time.monotonic()
-            _submit(client, photo, request_id, receiver.url)
+            submit(client, photo, request_id, receiver.url)
             receiver.wait([request_id], 120)
             latencies.append(receiver.came[request_id] - begun)
             time.sleep(1.5)  # idle again
@@ -127,7 +127,7 @@ def client_of(target: Service) -> httpx.Client:
     return httpx.Client(base_url=target.url, timeout=60, trust_env=False)
 
 
-def _is_right(body: dict[str, Any], wanted: dict[str, int]) -> bool:
+def is_right(body: dict[str, Any], wanted: dict[str, int]) -> bool:
     return body["status"] == "completed" and len(body["faces"]) == wanted.get(body["request_id"])
 
 

@@ -87,8 +87,8 @@ def test_what_hangs_on_an_image_survives_a_change_of_the_images_table(database_u
         for statement in (
             "INSERT INTO images (id, request_id, status, lane, created_at, available_at, media_type, size_bytes,"
             " sha256, width, height, min_confidence, min_face_size, annotate, claim_epoch, attempts, alone, timings)"
-            " VALUES (:image, 'r', 'completed', 'interactive', CURRENT_TIMESTAMP, CURRENT_TIMESTAMP, 'image/png', 1, '',"
-            " 1, 1, 0.9, 20, true, 1, 0, false, '{}')",
+            " VALUES (:image, 'r', 'completed', 'interactive', CURRENT_TIMESTAMP, CURRENT_TIMESTAMP, 'image/png', 1,"
+            " '', 1, 1, 0.9, 20, true, 1, 0, false, '{}')",
             "INSERT INTO faces (id, image_id, epoch, position, confidence, x, y, width, height, keypoints, detector)"
             " VALUES (:face, :image, 1, 0, 0.9, 1, 1, 1, 1, '{}', 'd')",
             "INSERT INTO deliveries (id, image_id, epoch, url, origin, body, state, failures, last_attempt, due_at,"
