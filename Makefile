@@ -8,7 +8,7 @@ PROFILE ?= all
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-faults test-hostile lint format lock clean bench-service bench-detector
+.PHONY: help demo run test test-faults test-hostile lint format lock clean bench-service bench-bulk bench-detector
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ bench-detector: $(VENV)/dev ## The detector beside the reference engine: parity,
 
 bench-service: $(VENV)/dev ## The service beside the bare detector and a stock worker
 	$(BIN)/python -m benchmarks.bench_service
+
+bench-bulk: $(VENV)/dev ## Bulk reprocessing beside the bare detector, and submissions beside it
+	$(BIN)/python -m benchmarks.bench_bulk
 
 lint: $(VENV)/dev ## Style, types, and the direction of imports
 	$(BIN)/ruff format --check .

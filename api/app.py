@@ -12,12 +12,14 @@ from api import problems
 from api.access import Access, needs_admin
 from api.body_limits import BodyLimits
 from api.metrics import RequestMetrics
-from api.routes import deliveries, docs, health, images, legacy, pictures, submissions
+from api.routes import deliveries, docs, health, images, legacy, pictures, reprocessings, submissions
 from api.security_headers import SecurityHeaders
 from api.state import State
 from deployments.delivery_runs import DeliveryRuns
 from deployments.flow_runs import PrefectFlowRuns
+from deployments.watch import watch
 from facet.dispatch import Dispatcher
+from facet.reprocessing.supervision import ReprocessSupervision
 from facet.services import Services, get_services
 
 _DESCRIPTION = """Submit photos, get faces. `POST /v1/images` stores a photo and answers at once; a Prefect flow run
@@ -33,11 +35,14 @@ def create_app(services: Services | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         dispatcher.start()
-        watching = asyncio.create_task(
-            DeliveryRuns(services.deliveries, services.settings.pending_seconds).watch(
-                services.settings.dispatch_seconds
-            )
-        )
+        looks = {
+            "Callbacks": DeliveryRuns(services.deliveries, services.settings.pending_seconds).look,
+            "Reprocessings": ReprocessSupervision(
+                services.database, PrefectFlowRuns(services.settings.pending_seconds)
+            ).look,
+        }
+        seconds = services.settings.dispatch_seconds
+        watching = asyncio.gather(*(watch(what, look, seconds) for what, look in looks.items()))
         yield
         watching.cancel()
         with suppress(asyncio.CancelledError):
@@ -68,7 +73,7 @@ def create_app(services: Services | None = None) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestMetrics)
     problems.install(app)
-    for routes in (submissions, images, pictures, deliveries, legacy, health, docs):
+    for routes in (submissions, images, pictures, deliveries, reprocessings, legacy, health, docs):
         app.include_router(routes.router)
     admin_only = [Depends(needs_admin)] if settings.metrics == "admin" else []
     app.include_router(health.metrics_router, dependencies=admin_only)

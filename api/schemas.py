@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.problems import ProblemDetails
 from facet.images import FORMATS
-from facet.models import DeliveryState, ImageStatus
+from facet.models import DeliveryState, ImageStatus, ReprocessingState
+from facet.reprocessing.request import ReprocessingRequest
 
 _BOX = [205, 130, 34, 44]
 _KEYPOINTS = {
@@ -194,6 +195,9 @@ class Image(BaseModel):
     )
     flow_run: FlowRun | None
     callback: Callback | None
+    reprocessing_id: UUID | None = Field(
+        description="While the image is detected in again: by which reprocessing. Its former result is read meanwhile."
+    )
     links: Links
 
 
@@ -222,6 +226,35 @@ class DeliveryPage(BaseModel):
 
 class ImagePage(BaseModel):
     images: list[Image]
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last.")
+
+
+class ReprocessingLinks(BaseModel):
+    self: str
+
+
+class Reprocessing(BaseModel):
+    """Detection again in many stored images, and how far it is: `taken` is the sum of the four counts that follow."""
+
+    id: UUID = Field(examples=[_ID])
+    state: ReprocessingState
+    request: ReprocessingRequest
+    detector: str | None = Field(examples=["mtcnn 1.0.0"], description="The detector, once the first run has begun.")
+    total: int | None = Field(description="Images that matched when the first run began; null before that.")
+    taken: int = Field(description="Images that were put in the queue.")
+    open: int = Field(description="… that still wait or are processed.")
+    completed: int = Field(description="… that have a new result.")
+    failed: int = Field(description="… that got none, and keep the one that they had.")
+    cancelled: int = Field(description="… that were left as they were.")
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    flow_run: FlowRun | None = Field(description="The flow run that has it in hand, or had it last.")
+    links: ReprocessingLinks
+
+
+class ReprocessingPage(BaseModel):
+    reprocessings: list[Reprocessing]
     next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last.")
 
 

@@ -55,6 +55,7 @@ def full(image: Image, settings: Settings, who: Principal) -> schemas.Image:
         )
         if delivery
         else None,
+        reprocessing_id=image.reprocessing_id,
         links=links(image, settings),
     )
 

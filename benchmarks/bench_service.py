@@ -21,13 +21,13 @@ from benchmarks.service.bare import ceiling, faces_and_seconds
 from benchmarks.service.parts import CheckingReceiver, Service, receiving, service
 
 _ROOT = Path(__file__).parent.parent
-_DATA = Path(os.environ.get("FACET_TEST_DATA", _ROOT.parent / "shared" / "data"))
+DATA = Path(os.environ.get("FACET_TESTDATA", _ROOT.parent / "shared" / "data"))
 console = Console(width=110)
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--data", type=Path, default=_DATA / "wider", help="folder of JPEG photos")
+    arguments.add_argument("--data", type=Path, default=DATA / "wider", help="folder of JPEG photos")
     arguments.add_argument("--images", type=int, default=300, help="photos under saturation")
     arguments.add_argument("--slots", type=int, default=2)
     arguments.add_argument("--singles", type=int, default=20, help="photos sent one by one to the idle service")
@@ -80,7 +80,7 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def _submit(client: httpx.Client, photo: Path, request_id: str, callback_url: str) -> None:
+def submit(client: httpx.Client, photo: Path, request_id: str, callback_url: str) -> None:
     answer = client.post(
         "/v1/images",
         files={"image": (photo.name, photo.read_bytes())},
@@ -92,12 +92,12 @@ def _submit(client: httpx.Client, photo: Path, request_id: str, callback_url: st
 def _saturate(target: Service, photos: list[Path], bare: dict[Path, tuple[int, float]]) -> dict[str, Any]:
     """All photos as fast as they are taken, from the first POST to the last callback."""
     wanted = {f"many-{n}": bare[photo][0] for n, photo in enumerate(photos)}
-    with receiving(lambda body: _is_right(body, wanted)) as receiver, _client(target) as client:
+    with receiving(lambda body: is_right(body, wanted)) as receiver, client_of(target) as client:
         before, known = target.cpu_seconds(), len(target.flow_runs())
         begun = time.monotonic()
         with ThreadPoolExecutor(4) as pool:
             for sent in [
-                pool.submit(_submit, client, photo, request_id, receiver.url)
+                pool.submit(submit, client, photo, request_id, receiver.url)
                 for request_id, photo in zip(wanted, photos, strict=True)
             ]:
                 sent.result()
@@ -111,11 +111,11 @@ def _one_by_one(target: Service, photos: list[Path], bare: dict[Path, tuple[int,
     """One photo at a time to an idle service; the seconds from POST to callback of each."""
     wanted = {f"single-{n}-{time.monotonic_ns()}": bare[photo][0] for n, photo in enumerate(photos)}
     latencies = []
-    with receiving(lambda body: _is_right(body, wanted)) as receiver, _client(target) as client:
+    with receiving(lambda body: is_right(body, wanted)) as receiver, client_of(target) as client:
         before, known = target.cpu_seconds(), len(target.flow_runs())
         for request_id, photo in zip(wanted, photos, strict=True):
             begun = time.monotonic()
-            _submit(client, photo, request_id, receiver.url)
+            submit(client, photo, request_id, receiver.url)
             receiver.wait([request_id], 120)
             latencies.append(receiver.came[request_id] - begun)
             time.sleep(1.5)  # idle again
@@ -123,11 +123,11 @@ def _one_by_one(target: Service, photos: list[Path], bare: dict[Path, tuple[int,
         return _account(target, before, known, len(photos), receiver) | {"latencies": latencies}
 
 
-def _client(target: Service) -> httpx.Client:
+def client_of(target: Service) -> httpx.Client:
     return httpx.Client(base_url=target.url, timeout=60, trust_env=False)
 
 
-def _is_right(body: dict[str, Any], wanted: dict[str, int]) -> bool:
+def is_right(body: dict[str, Any], wanted: dict[str, int]) -> bool:
     return body["status"] == "completed" and len(body["faces"]) == wanted.get(body["request_id"])
 
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from cli import access, demo, services, stack
+from cli import access, demo, doctor, images, reprocess, services, stack
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -12,6 +12,13 @@ app = typer.Typer(
 )
 app.command()(stack.up)
 app.command()(demo.demo)
+app.command()(images.submit)
+app.command()(images.status)
+app.command()(images.result)
+app.command()(images.deliveries)
+app.command()(reprocess.reprocess)
+app.add_typer(reprocess.reprocessings, name="reprocessings")
+app.command()(doctor.doctor)
 app.command()(services.api)
 app.command()(services.worker)
 app.command()(services.prefect_server)

@@ -15,7 +15,7 @@ _LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 def api() -> None:
     """Serve the API, with its dispatcher."""
     settings = get_settings()
-    _find_prefect(settings)
+    find_prefect(settings)
 
     from cli.access import NotSafe, check_access
 
@@ -40,7 +40,7 @@ def worker(
 ) -> None:
     """Run flow runs of the work pool, in processes that are kept warm."""
     settings = get_settings()
-    _find_prefect(settings)
+    find_prefect(settings)
     os.environ.setdefault("PREFECT_WORKER_QUERY_SECONDS", "0.5")
 
     from deployments.deploy import DeployFailed, await_deployment
@@ -58,16 +58,24 @@ def worker(
     serve(name, limit, settings)
 
 
-def deploy() -> None:
-    """Make the work pool, the deployments and the automations in Prefect; repeating it is safe."""
+def deploy(
+    alert_webhook: Annotated[
+        str | None, typer.Option(metavar="URL", help="POST each failed flow run there: makes a webhook block.")
+    ] = None,
+    alert_block: Annotated[
+        str | None,
+        typer.Option(metavar="TYPE/NAME", help="Tell of failed flow runs by this block, such as sendgrid-email/ops."),
+    ] = None,
+) -> None:
+    """Make in Prefect the work pool, its queues, the deployments and the automations; repeating it is safe."""
     settings = get_settings()
-    _find_prefect(settings)
+    find_prefect(settings)
 
     from deployments.deploy import DeployFailed
     from deployments.deploy import deploy as make
 
     try:
-        make(settings)
+        make(settings, alert_webhook=alert_webhook, alert_block=alert_block)
     except DeployFailed as error:
         raise typer.Exit(fail(str(error))) from error
 
@@ -75,7 +83,7 @@ def deploy() -> None:
 def prefect_server() -> None:
     """Serve Prefect's API and UI on SQLite, as `facet up` does."""
     settings = get_settings()
-    _find_prefect(settings)
+    find_prefect(settings)
 
     from deployments.prefect_server import serve
 
@@ -93,7 +101,7 @@ def db_upgrade() -> None:
         raise typer.Exit(fail(str(error))) from error
 
 
-def _find_prefect(settings: Settings) -> None:
+def find_prefect(settings: Settings) -> None:
     """Before Prefect is imported: without an address it would start a server of its own."""
     os.environ.setdefault("PREFECT_API_URL", f"http://127.0.0.1:{settings.prefect_port}/api")
     os.environ.setdefault("DO_NOT_TRACK", "1")

@@ -4,8 +4,6 @@ A flow run costs seconds of CPU, so none is made while nothing is due, and none 
 is there, one run waits, and not one a second. The deployment's own schedule makes good what is missed here.
 """
 
-import asyncio
-import logging
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -27,8 +25,6 @@ from deployments.names import DELIVER_DEPLOYMENT
 from facet.errors import Unavailable
 from facet.webhooks import Deliveries
 
-log = logging.getLogger(f"facet.{__name__}")
-
 _UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING]
 _SAME_SECONDS = 5
 _LONGEST = timedelta(minutes=3)
@@ -36,26 +32,12 @@ _LONGEST = timedelta(minutes=3)
 
 
 class DeliveryRuns:
-    """One look is `look`; `watch` looks on a timer until it is cancelled."""
+    """One look is `look`."""
 
     def __init__(self, deliveries: Deliveries, pending_seconds: float = 120) -> None:
         self._deliveries = deliveries
         self._pending = timedelta(seconds=pending_seconds)
         self._client: SyncPrefectClient | None = None
-
-    async def watch(self, seconds: float) -> None:
-        said: str | None = None
-        while True:
-            try:
-                await asyncio.to_thread(self.look)
-                said = None
-            except Unavailable as error:
-                if str(error) != said:
-                    log.warning("Callbacks wait: %s", error)
-                said = str(error)
-            except Exception:
-                log.exception("Looking for due callbacks failed; the next look follows.")
-            await asyncio.sleep(seconds)
 
     def look(self) -> bool:
         """Make a run if a callback is due and none is on its way. Returns whether it did. Raises Unavailable."""

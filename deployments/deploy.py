@@ -1,4 +1,4 @@
-"""Make in Prefect what the flows need: the work pool, the deployments of `prefect.yaml`, and the automations.
+"""Make in Prefect what the flows need: the work pool with its queues, the deployments of `prefect.yaml`, automations.
 
 Repeating it is safe.
 """
@@ -15,8 +15,9 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
+from deployments.alerts import NoSuchBlock, alert, make_webhook
 from deployments.automations import make_automations
-from deployments.names import DETECT_DEPLOYMENT
+from deployments.names import DETECT_DEPLOYMENT, WORK_QUEUES
 from facet.settings import Settings
 
 _HERE = Path(__file__).parent
@@ -26,8 +27,8 @@ class DeployFailed(Exception):
     """Prefect did not take the work pool or the deployments."""
 
 
-def deploy(settings: Settings) -> None:
-    """Raises DeployFailed with Prefect's own words."""
+def deploy(settings: Settings, *, alert_webhook: str | None = None, alert_block: str | None = None) -> None:
+    """Raises DeployFailed with Prefect's own words. Alerts that were asked for before stay as they are."""
     template = json.loads((_HERE / "process-pool.json").read_text())
     with get_client(sync_client=True) as client:
         try:
@@ -35,6 +36,8 @@ def deploy(settings: Settings) -> None:
                 WorkPoolCreate(name=settings.work_pool, type="process", base_job_template=template),
                 overwrite=True,
             )
+            for priority, (name, what) in enumerate(WORK_QUEUES.items(), 1):
+                _make_queue(client, settings.work_pool, name, what, priority)
             make_automations(client)
         except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError) as error:
             raise DeployFailed(
@@ -50,6 +53,21 @@ def deploy(settings: Settings) -> None:
     )
     if done.returncode:
         raise DeployFailed(f"The deployments cannot be made:\n{done.stdout}{done.stderr}")
+    if block := make_webhook(alert_webhook) if alert_webhook else alert_block:
+        with get_client(sync_client=True) as client:
+            try:
+                alert(client, block)
+            except NoSuchBlock as error:
+                raise DeployFailed(str(error)) from error
+
+
+def _make_queue(client: SyncPrefectClient, pool: str, name: str, description: str, priority: int) -> None:
+    """A queue that is there keeps what people have set for it in the UI, its concurrency limit above all."""
+    try:
+        queue = client.read_work_queue_by_name(name, work_pool_name=pool)
+        client.update_work_queue(queue.id, description=description, priority=priority)
+    except ObjectNotFound:
+        client.create_work_queue(name, description=description, priority=priority, work_pool_name=pool)
 
 
 def await_deployment(seconds: float) -> None:

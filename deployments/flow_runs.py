@@ -23,10 +23,10 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, get_current_settings
 from prefect.states import Cancelled, Crashed
 
-from deployments.names import DETECT_DEPLOYMENT
+from deployments.names import DETECT_DEPLOYMENT, REPROCESS_DEPLOYMENT
 from facet.dispatch import Created, Dispatcher, Fate, Underway
 from facet.errors import Refused, Unavailable
-from facet.models import Lane
+from facet.models import Image, Lane
 from facet.services import Services
 from facet.settings import Settings
 
@@ -44,7 +44,7 @@ _MOST_TAGGED = 4
 
 
 class PrefectFlowRuns:
-    """Flow runs of the detection deployment, through one client that is opened when it is first needed."""
+    """Flow runs that the application asks for, through one client that is opened when it is first needed."""
 
     def __init__(self, pending_seconds: float = 120) -> None:
         self._pending = timedelta(seconds=pending_seconds)
@@ -53,16 +53,28 @@ class PrefectFlowRuns:
         # Prefect's client waits for seconds and minutes between its retries; the dispatcher's timer is quicker.
         self._impatient = get_current_settings().copy_with_update({PREFECT_CLIENT_MAX_RETRIES: 2})
 
-    def create(self, run_id: UUID, image_ids: Sequence[UUID], request_ids: Sequence[str], lane: Lane) -> Created:
+    def create(self, run_id: UUID, images: Sequence[Image], lane: Lane, queue: Lane) -> Created:
         with self._prefect() as client:
             flow_run = client.create_flow_run_from_deployment(
                 self._deployment(client),
-                parameters={"image_ids": [str(image_id) for image_id in image_ids]},
-                name=_name(request_ids),
-                tags=_tags(image_ids, request_ids, lane),
+                parameters={"image_ids": [str(image.id) for image in images]},
+                name=_name([image.request_id for image in images]),
+                tags=_tags(images, lane),
                 idempotency_key=str(run_id),
+                work_queue_name=queue.value,
             )
             return Created(flow_run.id, flow_run.name)
+
+    def create_reprocess(self, reprocessing_id: UUID, key: str) -> UUID:
+        with self._prefect() as client:
+            flow_run = client.create_flow_run_from_deployment(
+                client.read_deployment_by_name(REPROCESS_DEPLOYMENT).id,
+                parameters={"reprocessing_id": str(reprocessing_id)},
+                name=f"reprocessing {reprocessing_id}",
+                tags=[f"reprocessing:{reprocessing_id}"],
+                idempotency_key=key,
+            )
+            return flow_run.id
 
     def fates(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, Fate]:
         with self._prefect() as client:
@@ -117,7 +129,7 @@ class PrefectFlowRuns:
         except ObjectNotFound as error:
             self._deployment_id = None
             raise Unavailable(
-                f"Prefect does not know the deployment {DETECT_DEPLOYMENT}: run `facet deploy`."
+                "Prefect does not know the deployments or work queues that it should: run `facet deploy`."
             ) from error
         except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError) as error:
             if isinstance(error, PrefectHTTPStatusError) and error.response.status_code in _FOR_EVER:
@@ -136,14 +148,19 @@ def _fate(state: State | None, before: datetime) -> Fate:
     return _FATES.get(state.type) or (Fate.STALE if state.timestamp < before else Fate.UNDERWAY)
 
 
-def _tags(image_ids: Sequence[UUID], request_ids: Sequence[str], lane: Lane) -> list[str]:
+def _tags(images: Sequence[Image], lane: Lane) -> list[str]:
     """Tags by which people find the run; a large batch's images lead to it by the API and its table alone.
 
     Prefect stores each tag of a run again with every event of the run and of its tasks, and takes a hundred at most.
     """
-    if len(image_ids) > _MOST_TAGGED:
-        return [lane.value]
-    return [lane.value, *(f"image:{i}" for i in image_ids), *(f"request:{r}" for r in sorted(set(request_ids)))]
+    tags = [lane.value, *sorted({f"reprocessing:{image.reprocessing_id}" for image in images if image.reprocessing_id})]
+    if len(images) > _MOST_TAGGED:
+        return tags
+    return [
+        *tags,
+        *(f"image:{image.id}" for image in images),
+        *sorted({f"request:{image.request_id}" for image in images}),
+    ]
 
 
 def _name(request_ids: Sequence[str]) -> str:

@@ -206,10 +206,12 @@ class Catalog:
             }
 
     def oldest_waiting_seconds(self) -> float:
-        """The age of the oldest image in the queue, 0 when none waits."""
+        """How long the image that waits longest has waited, 0 when none does."""
         with self._database.read() as session:
             oldest = session.scalar(
-                select(func.min(Image.created_at)).where(Image.status == ImageStatus.QUEUED, Image.deleted_at.is_(None))
+                select(func.min(Image.available_at)).where(
+                    Image.status == ImageStatus.QUEUED, Image.deleted_at.is_(None)
+                )
             )
             return max(0.0, (self._database.now(session) - oldest).total_seconds()) if oldest else 0.0
 

@@ -11,15 +11,16 @@ from datetime import datetime, timedelta
 from threading import Event, Thread
 from uuid import UUID
 
-from sqlalchemy import delete, insert, select, tuple_, update
+from sqlalchemy import delete, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from facet.database import Database
+from facet.database import Database, utcnow
 from facet.errors import Unavailable
 from facet.images import Header
 from facet.jobs import Failure, FoundFace, ImageJob, Jobs
 from facet.links import Links
 from facet.models import Face, Image, ImageStatus, Lane, Run, RunState
+from facet.reprocessing import redos
 from facet.settings import Settings
 from facet.webhooks import callback_body, owe
 
@@ -38,6 +39,11 @@ class Completion:
 
     lost: set[UUID]
     replaced: list[str]
+
+
+def _asked_at(image: Image) -> datetime:
+    """Since when the image's result is waited for."""
+    return image.available_at if image.reprocessing_id else image.created_at
 
 
 class Claims:
@@ -104,7 +110,7 @@ class Claims:
             annotate=image.annotate,
             width=image.width or 0,
             height=image.height or 0,
-            timings={"waited": round((now - image.created_at).total_seconds(), 3)},
+            timings={"waited": round((now - _asked_at(image)).total_seconds(), 3)},
         )
 
     @contextmanager
@@ -195,6 +201,7 @@ class Claims:
             session.execute(
                 delete(Face).where(Face.image_id.in_(owned), tuple_(Face.image_id, Face.epoch).not_in(_claims(owned)))
             )
+            _redos = redos.load(session, owned.values())
             for job in jobs:
                 if (image := owned.get(job.image_id)) is None:
                     continue
@@ -203,8 +210,9 @@ class Claims:
                 image.status, image.result_epoch, image.finished_at = ImageStatus.COMPLETED, job.epoch, now
                 image.annotated_key = job.annotated_key if job.annotate else None
                 image.detector = job.detector
-                image.timings = job.timings | {"total": round((now - image.created_at).total_seconds(), 3)}
-                bodies.append((image, self._body(image, job.faces)))
+                image.timings = job.timings | {"total": round((now - _asked_at(image)).total_seconds(), 3)}
+                if redos.complete(session, image, len(job.faces), now):
+                    bodies.append((image, self._body(image, job.faces)))
             owe(session, bodies, now)
             lost = {job.image_id for job in jobs} - owned.keys()
             lost -= self._done(session, [job for job in jobs if job.image_id in lost])
@@ -243,15 +251,23 @@ class Claims:
             return self.charge(session, image, setback)
 
     def must_yield(self, run_id: UUID) -> bool:
-        """Whether this is a bulk run, and interactive work waits for a slot."""
-        waits = (
-            select(Image.id)
-            .where(Image.status == ImageStatus.QUEUED, Image.run_id.is_(None), Image.lane == Lane.INTERACTIVE)
-            .limit(1)
-        )
+        """Whether this is a bulk run, and interactive work waits for its slot: the oldest bulk runs yield first."""
         with self._database.read() as session:
-            bulk = session.scalar(select(Run.id).where(Run.id == run_id, Run.lane == Lane.BULK))
-            return bulk is not None and session.scalar(waits) is not None
+            run = session.scalar(select(Run).where(Run.id == run_id, Run.lane == Lane.BULK))
+            if run is None:
+                return False
+            interactive = select(func.count()).select_from(Run).where(Run.lane == Lane.INTERACTIVE)
+            waiting = session.scalar(interactive.where(Run.state == RunState.RESERVED)) or 0
+            unreserved = (
+                Image.status == ImageStatus.QUEUED,
+                Image.lane == Lane.INTERACTIVE,
+                Image.run_id.is_(None),
+                Image.deleted_at.is_(None),
+                Image.available_at <= utcnow(),
+            )
+            waiting += session.scalar(select(Image.id).where(*unreserved).limit(1)) is not None
+            older = (Run.lane == Lane.BULK, Run.state == RunState.RUNNING, Run.started_at < run.started_at)
+            return waiting > (session.scalar(select(func.count()).select_from(Run).where(*older)) or 0)
 
     def release(self, job: ImageJob) -> None:
         """Put the image back in the queue, uncharged. Raises LostClaim."""
@@ -271,11 +287,15 @@ class Claims:
         return True
 
     def end(self, session: Session, image: Image, status: ImageStatus, failure: Failure) -> None:
-        """Fail or cancel the image in the caller's transaction, and owe its sender the reason."""
+        """Fail or cancel the image in the caller's transaction, and owe its sender the reason.
+
+        One that was being reprocessed keeps the result that it has.
+        """
         now = self._database.now(session)
         image.status, image.finished_at = status, now
         image.failure_code, image.failure_reason = failure.code, failure.reason
-        owe(session, [(image, callback_body(image, [], None))], now)
+        if redos.fail(session, image, status, failure, now):
+            owe(session, [(image, callback_body(image, [], None))], now)
 
     def hand_back(self, run_id: UUID) -> None:
         """The run's process was asked to end: as before its start, the run waits to be taken up, and nobody is charged.

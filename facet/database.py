@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, DateTime, Dialect, create_engine, event, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
@@ -109,14 +111,40 @@ class Database:
         """Apply all migrations. One caller at a time; the others wait."""
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with self.engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
+        with (
+            self.engine.execution_options(sqlite_begin="IMMEDIATE").connect() as connection,
+            _foreign_keys_off(connection) if self.is_sqlite else nullcontext(),
+            connection.begin(),
+        ):
             if not self.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _DISPATCH_LOCK})
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
+    def revisions(self) -> tuple[str | None, str | None]:
+        """The migration that the tables are at, and the latest there is."""
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with _unavailable(), self.engine.connect() as connection:
+            present = MigrationContext.configure(connection).get_current_revision()
+        return present, ScriptDirectory.from_config(config).get_current_head()
+
     def close(self) -> None:
         self.engine.dispose()
+
+
+@contextmanager
+def _foreign_keys_off(connection: Connection) -> Iterator[None]:
+    """To change a table SQLite's way, a new one takes its place; dropping the old one must not delete what hangs on it.
+
+    It holds only from outside a transaction.
+    """
+    dbapi_connection: Any = connection.connection.dbapi_connection
+    dbapi_connection.execute("PRAGMA foreign_keys=OFF")
+    try:
+        yield
+    finally:
+        dbapi_connection.execute("PRAGMA foreign_keys=ON")
 
 
 @contextmanager

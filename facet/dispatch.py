@@ -8,6 +8,7 @@ under the batch's id as idempotency key, so that another attempt at creating it 
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +18,7 @@ from typing import Protocol
 from uuid import UUID, uuid4
 
 from prometheus_client import Histogram
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from facet.claims import Claims
@@ -84,8 +85,8 @@ class Underway:
 class FlowRuns(Protocol):
     """Prefect, as far as the dispatcher needs it. Every method raises Unavailable when it does not answer."""
 
-    def create(self, run_id: UUID, image_ids: Sequence[UUID], request_ids: Sequence[str], lane: Lane) -> Created:
-        """Create the flow run of a batch; the same `run_id` always gives the same flow run.
+    def create(self, run_id: UUID, images: Sequence[Image], lane: Lane, queue: Lane) -> Created:
+        """Create the flow run of a batch in this work queue; the same `run_id` always gives the same flow run.
 
         Raises Refused, if no other attempt will do better.
         """
@@ -175,10 +176,14 @@ class Dispatcher:
                 return None
         with self._database.write() as session:
             self._database.lock_dispatch(session)
-            in_flight = session.scalar(select(func.count()).select_from(Run).where(Run.state.in_(_IN_FLIGHT)))
-            if (in_flight or 0) >= self._settings.max_runs:
+            in_flight = Counter(session.scalars(select(Run.lane).where(Run.state.in_(_IN_FLIGHT))))
+            for lane in self._turns(session):
+                # One more for interactive work, so that it waits for no bulk run's end: the bulk runs yield to it.
+                more = lane is Lane.INTERACTIVE and in_flight[Lane.BULK] > 0
+                if in_flight.total() < self._settings.max_runs + more:
+                    break
+            else:
                 return None
-            lane = self._next_lane(session)
             images = session.scalars(
                 _WAITING.where(Image.lane == lane)
                 .order_by(Image.created_at, Image.id)
@@ -199,15 +204,17 @@ class Dispatcher:
         _BATCH_SIZES.labels(run.lane).observe(run.size)
         return run.id
 
-    def _next_lane(self, session: Session) -> Lane:
-        """Interactive work goes first, but of `bulk_every` runs in a row one is bulk's if any waits."""
-        waits = {lane for lane in Lane if session.scalar(_WAITING.where(Image.lane == lane).limit(1))}
-        if waits != set(Lane):
-            return waits.pop() if waits else Lane.INTERACTIVE
+    def _turns(self, session: Session) -> list[Lane]:
+        """The lanes in which images wait. Interactive goes first, but of `bulk_every` runs in a row one is bulk's."""
+        waits = [lane for lane in Lane if session.scalar(_WAITING.where(Image.lane == lane).limit(1))]
+        if len(waits) < 2:
+            return waits
         latest = session.scalars(
             select(Run.lane).order_by(Run.created_at.desc(), Run.id).limit(self._settings.bulk_every - 1)
         ).all()
-        return Lane.INTERACTIVE if Lane.BULK in latest or len(latest) < self._settings.bulk_every - 1 else Lane.BULK
+        if Lane.BULK in latest or len(latest) < self._settings.bulk_every - 1:
+            return [Lane.INTERACTIVE, Lane.BULK]
+        return [Lane.BULK, Lane.INTERACTIVE]
 
     def create_missing(self) -> None:
         """Create the flow runs of batches whose dispatcher died, or found Prefect down, before it could."""
@@ -222,14 +229,15 @@ class Dispatcher:
     def _create(self, run_id: UUID) -> None:
         with self._database.read() as session:
             run = session.get_one(Run, run_id)
-            images = session.execute(
-                select(Image.id, Image.request_id).where(Image.run_id == run_id).order_by(Image.created_at, Image.id)
+            images = session.scalars(
+                select(Image).where(Image.run_id == run_id).order_by(Image.created_at, Image.id)
             ).all()
+            queue = self._queue(session, run)
         if not images:  # all were deleted meanwhile
             self._claims.close(run_id)
             return
         try:
-            created = self._flow_runs.create(run_id, [i for i, _ in images], [r for _, r in images], run.lane)
+            created = self._flow_runs.create(run_id, images, run.lane, queue)
         except Refused as error:
             self._give_up(run_id, error)
             return
@@ -247,6 +255,16 @@ class Dispatcher:
             for image in self._unfinished(session, run):
                 image.claim_epoch += 1
                 self._claims.charge(session, image, Failure(code="refused", reason=str(error)), alone=True)
+
+    @staticmethod
+    def _queue(session: Session, run: Run) -> Lane:
+        """The Prefect work queue of a run: its lane's.
+
+        A bulk run that has its turn while interactive work waits goes by the interactive queue: in its own, of lower
+        priority, its turn would never come while interactive runs keep coming.
+        """
+        interactive = _WAITING.where(Image.lane == Lane.INTERACTIVE).limit(1)
+        return Lane.INTERACTIVE if session.scalar(interactive) else run.lane
 
     # ---- the runs in flight
 

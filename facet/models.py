@@ -1,4 +1,4 @@
-"""The tables: images, their faces, the flow runs that process them, and the deliveries of their results."""
+"""The tables: images, their faces, the flow runs that process them, deliveries of results, and reprocessings."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -45,6 +45,24 @@ class DeliveryState(StrEnum):
     FAILED = "failed"
 
 
+class ReprocessingState(StrEnum):
+    """`active` ones are worked on one after the other, in the order in which they were asked for."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+
+
+class RedoState(StrEnum):
+    """Of one image in a reprocessing: `open` until its new detection has ended, one way or the other."""
+
+    OPEN = "open"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 def _word(enum: type[StrEnum]) -> Enum:
     """An enumeration kept as its plain value, without a database type to migrate."""
     return Enum(enum, native_enum=False, length=16, values_callable=lambda e: [m.value for m in e])
@@ -58,6 +76,7 @@ class Image(Base):
     An image that is to be fetched from `image_url` has no original, and nothing is known of it, until the claim of
     `fetched_epoch` has stored it.
     `owner` is that of the API key that submitted it, None where none was needed.
+    `reprocessing_id` is set from when a reprocessing takes the image until its new detection has ended.
     """
 
     __tablename__ = "images"
@@ -92,6 +111,7 @@ class Image(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     alone: Mapped[bool] = mapped_column(default=False)
     run_id: Mapped[UUID | None] = mapped_column(ForeignKey("runs.id", ondelete="SET NULL"), index=True)
+    reprocessing_id: Mapped[UUID | None]
     failure_code: Mapped[str | None] = mapped_column(String(40))
     failure_reason: Mapped[str | None] = mapped_column(Text)
     annotated_key: Mapped[str | None] = mapped_column(String(200))
@@ -264,3 +284,53 @@ class ApiKey(Base):
     hash: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(default=utcnow())
     revoked_at: Mapped[datetime | None]
+
+
+class Reprocessing(Base):
+    """A request to detect anew in many stored images, and how far that is.
+
+    Images are taken in the order of (created_at, id); the cursor is the last one that was looked at, taken or not.
+    While `lease_until` is to come, the flow run `flow_run_id` has it in hand; `runs` are those that have ended before.
+    """
+
+    __tablename__ = "reprocessings"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    state: Mapped[ReprocessingState] = mapped_column(_word(ReprocessingState), default=ReprocessingState.ACTIVE)
+    request: Mapped[dict[str, Any]]
+    detector: Mapped[str | None] = mapped_column(String(100))
+    total: Mapped[int | None]
+    taken: Mapped[int] = mapped_column(default=0)
+    cursor_at: Mapped[datetime | None]
+    cursor_id: Mapped[UUID | None]
+    exhausted: Mapped[bool] = mapped_column(default=False)
+    flow_run_id: Mapped[UUID | None]
+    lease_until: Mapped[datetime | None]
+    runs: Mapped[int] = mapped_column(default=0)
+    run_due_at: Mapped[datetime] = mapped_column(default=utcnow())
+    created_at: Mapped[datetime] = mapped_column(default=utcnow())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("ix_reprocessings_state", "state", "created_at"),
+        Index("ix_reprocessings_created", "created_at", "id"),
+    )
+
+
+class Redo(Base):
+    """One image in one reprocessing: its only row there, so it is taken once. `former` is what a failure restores."""
+
+    __tablename__ = "redos"
+
+    reprocessing_id: Mapped[UUID] = mapped_column(ForeignKey("reprocessings.id", ondelete="CASCADE"), primary_key=True)
+    image_id: Mapped[UUID] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), primary_key=True, index=True)
+    state: Mapped[RedoState] = mapped_column(_word(RedoState), default=RedoState.OPEN)
+    former: Mapped[dict[str, Any]]
+    faces_before: Mapped[int | None]
+    faces_after: Mapped[int | None]
+    failure_code: Mapped[str | None] = mapped_column(String(40))
+    failure_reason: Mapped[str | None] = mapped_column(Text)
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("ix_redos_state", "reprocessing_id", "state"),)

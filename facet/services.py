@@ -14,6 +14,8 @@ from facet.egress import Egress
 from facet.idempotency import IdempotencyKeys
 from facet.image_urls import ImageUrls
 from facet.links import Links
+from facet.reprocessing.feeder import Feeder
+from facet.reprocessing.reprocessings import Reprocessings
 from facet.settings import Settings, get_settings
 from facet.storage import ObjectStore, open_store
 from facet.webhooks import Deliveries
@@ -73,6 +75,14 @@ class Services:
     @cached_property
     def links(self) -> Links:
         return Links(self.settings)
+
+    @cached_property
+    def reprocessings(self) -> Reprocessings:
+        return Reprocessings(self.database)
+
+    @cached_property
+    def feeder(self) -> Feeder:
+        return Feeder(self.database, self.settings)
 
     @cached_property
     def detector(self) -> Detector:

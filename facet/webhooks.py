@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from threading import Lock
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, true, update
+from sqlalchemy import ColumnElement, and_, or_, select, true, update
 from sqlalchemy.orm import Session, lazyload
 
 from facet.access import Principal
@@ -147,20 +147,14 @@ class Deliveries:
     # ---- what is owed
 
     def owed(self, image_ids: Sequence[UUID], *, soon: bool = False) -> list[UUID]:
-        """The deliveries of the images' latest results that no receiver has taken, given up or not; oldest first.
+        """The deliveries of the images' latest claims that no receiver has taken, given up or not; oldest first.
 
         `soon`: only those that are between quick retries.
         """
-        latest = (
-            select(Delivery.image_id, func.max(Delivery.epoch).label("epoch"))
-            .where(Delivery.image_id.in_(image_ids))
-            .group_by(Delivery.image_id)
-            .subquery()
-        )
         query = (
             select(Delivery.id)
-            .join(latest, and_(latest.c.image_id == Delivery.image_id, latest.c.epoch == Delivery.epoch))
-            .where(Delivery.state != DeliveryState.DELIVERED)
+            .join(Image, and_(Image.id == Delivery.image_id, Image.claim_epoch == Delivery.epoch))
+            .where(Delivery.image_id.in_(image_ids), Delivery.state != DeliveryState.DELIVERED)
             .order_by(Delivery.created_at, Delivery.id)
         )
         if soon:

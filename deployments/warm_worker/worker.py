@@ -33,7 +33,9 @@ from deployments.warm_worker.supervision import Supervision, is_deaf
 from facet.settings import Settings
 
 CONTROL_QUEUE = "control"
-"""Flow runs of this work queue have a slot of their own; all others share the worker's slots."""
+"""Flow runs of this work queue have slots of their own; all others share the worker's slots."""
+
+_CONTROL_SLOTS = 2  # a reprocessing takes one for hours; the short ones go by the other
 
 _OUTAGE_PAUSE = 2.0
 _SET_FOLDER = "prefect.deployments.steps.set_working_directory"
@@ -54,12 +56,12 @@ class WarmJobConfiguration(ProcessJobConfiguration):
 
 
 class WarmWorker(ProcessWorker):
-    """Prefect's process worker with `slots` warm children, and one more for the flow runs of the control queue."""
+    """Prefect's process worker with `slots` warm children, and two more for the flow runs of the control queue."""
 
     job_configuration = WarmJobConfiguration
 
     def __init__(self, work_pool_name: str, slots: int, settings: Settings, *, services: bool = True) -> None:
-        super().__init__(work_pool_name=work_pool_name, limit=slots + 1)
+        super().__init__(work_pool_name=work_pool_name, limit=slots + _CONTROL_SLOTS)
         self._limits = Limits(runs=settings.child_runs, memory_bytes=settings.child_memory_mb << 20)
         self._services = services
         self._nudged = asyncio.Event()
@@ -68,7 +70,7 @@ class WarmWorker(ProcessWorker):
         self._launch = Launch(working_dir=Path.cwd())
         self._default_of: tuple[dict[str, Any], tuple[Any, ...]] | None = None
         self._detection = Lane("detection", slots, self._nudged.set)
-        self._control = Lane(CONTROL_QUEUE, 1, self._nudged.set)
+        self._control = Lane(CONTROL_QUEUE, _CONTROL_SLOTS, self._nudged.set)
         self._lanes = (self._detection, self._control)
         self._admitted: dict[UUID, Lane] = {}
         self._begun: set[UUID] = set()

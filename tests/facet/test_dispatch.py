@@ -283,3 +283,52 @@ def test_a_run_that_is_handed_back_waits_uncharged_to_be_taken_up_again(
     dispatcher.watch()
     assert [reload(database, image).attempts for image in images] == [0, 0]
     assert [reload(database, image).status for image in images] == [ImageStatus.QUEUED] * 2
+
+
+def test_a_submission_finds_a_free_place_though_bulk_runs_have_all(
+    database: Database, dispatcher: Dispatcher, prefect: RecordedFlowRuns
+) -> None:
+    add_images(database, 12, lane=Lane.BULK)
+    assert dispatcher.dispatch() == 2
+    [urgent] = add_images(database, 1)
+    assert dispatcher.dispatch() == 1
+    assert list(prefect.images.values())[-1] == [urgent.id]
+    add_images(database, 1)
+    assert dispatcher.dispatch() == 0, "one more, and no more"
+    assert list(prefect.queues.values()) == [Lane.BULK, Lane.BULK, Lane.INTERACTIVE]
+
+
+def test_a_bulk_run_that_has_its_turn_goes_by_the_interactive_queue_while_others_wait_there(
+    database: Database, claims: Claims, dispatcher: Dispatcher, prefect: RecordedFlowRuns, settings: Settings
+) -> None:
+    add_images(database, 8, lane=Lane.BULK)
+    add_images(database, 40)
+    while Lane.BULK not in (lanes := lanes_of(database)):
+        run_id = dispatcher.reserve()
+        assert run_id
+        dispatcher._create(run_id)
+        claims.close(run_id)
+    assert len(lanes) <= settings.bulk_every
+    assert set(prefect.queues.values()) == {Lane.INTERACTIVE}
+
+
+def lanes_of(database: Database) -> list[Lane]:
+    with database.read() as session:
+        return list(session.scalars(select(Run.lane)))
+
+
+def test_only_as_many_bulk_runs_yield_as_interactive_runs_wait(
+    database: Database, claims: Claims, dispatcher: Dispatcher, prefect: RecordedFlowRuns
+) -> None:
+    add_images(database, 8, lane=Lane.BULK)
+    dispatcher.dispatch()
+    first, second = prefect.created
+    for run_id in (first, second):
+        start(claims, prefect, run_id)
+    assert not claims.must_yield(first)
+    add_images(database, 1)
+    assert claims.must_yield(first) and not claims.must_yield(second), "it waits in the queue"
+    dispatcher.dispatch()
+    assert claims.must_yield(first) and not claims.must_yield(second), "its run waits for a slot"
+    start(claims, prefect, list(prefect.created)[-1])
+    assert not claims.must_yield(first), "it runs"

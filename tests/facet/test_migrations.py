@@ -76,3 +76,31 @@ def test_deliveries_of_the_first_tables_are_kept_with_their_attempts(database_ur
     assert [len(attempts) for attempts in loaded] == [0, 2]
     assert loaded[1][0]["status_code"] == 500
     database.close()
+
+
+def test_what_hangs_on_an_image_survives_a_change_of_the_images_table(database_url: str) -> None:
+    database = Database(database_url)
+    migrate(database, up="0002")
+    identity = (lambda n: uuid4().hex) if database.is_sqlite else (lambda n: uuid4())
+    ids = {name: identity(name) for name in ("image", "face", "delivery")}
+    with database.engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
+        for statement in (
+            "INSERT INTO images (id, request_id, status, lane, created_at, available_at, media_type, size_bytes,"
+            " sha256, width, height, min_confidence, min_face_size, annotate, claim_epoch, attempts, alone, timings)"
+            " VALUES (:image, 'r', 'completed', 'interactive', CURRENT_TIMESTAMP, CURRENT_TIMESTAMP, 'image/png', 1,"
+            " '', 1, 1, 0.9, 20, true, 1, 0, false, '{}')",
+            "INSERT INTO faces (id, image_id, epoch, position, confidence, x, y, width, height, keypoints, detector)"
+            " VALUES (:face, :image, 1, 0, 0.9, 1, 1, 1, 1, '{}', 'd')",
+            "INSERT INTO deliveries (id, image_id, epoch, url, origin, body, state, failures, last_attempt, due_at,"
+            " created_at) VALUES (:delivery, :image, 1, 'u', 'o', '{}', 'pending', 0, 0, CURRENT_TIMESTAMP,"
+            " CURRENT_TIMESTAMP)",
+        ):
+            connection.execute(text(statement), {name: value for name, value in ids.items() if f":{name}" in statement})
+    database.upgrade()
+    with database.engine.connect() as connection:
+        for table in ("images", "faces", "deliveries"):
+            assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar() == 1, table
+        if database.is_sqlite:
+            assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1, "kept from here on"
+            assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
+    database.close()

@@ -11,7 +11,7 @@ from facet.claims import Claims
 from facet.database import Database
 from facet.dispatch import Created, Fate, Underway
 from facet.errors import Refused, Unavailable
-from facet.models import Lane, Run
+from facet.models import Image, Lane, Run
 
 
 class RecordedFlowRuns:
@@ -22,17 +22,19 @@ class RecordedFlowRuns:
         self.refused: set[str] = set()
         self.created: dict[UUID, Created] = {}
         self.images: dict[UUID, list[UUID]] = {}
+        self.queues: dict[UUID, Lane] = {}
         self.fate: dict[UUID, Fate] = {}
         self.crashed: list[UUID] = []
         self.stuck: list[Underway] = []
         self._lock = Lock()
 
-    def create(self, run_id: UUID, image_ids: Sequence[UUID], request_ids: Sequence[str], lane: Lane) -> Created:
+    def create(self, run_id: UUID, images: Sequence[Image], lane: Lane, queue: Lane) -> Created:
         self.check()
-        if self.refused & set(request_ids):
+        if self.refused & {image.request_id for image in images}:
             raise Refused("Prefect refuses it with 422: no")
         with self._lock:
-            self.images.setdefault(run_id, list(image_ids))
+            self.queues.setdefault(run_id, queue)
+            self.images.setdefault(run_id, [image.id for image in images])
             return self.created.setdefault(run_id, Created(uuid4(), "run"))
 
     def fates(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, Fate]:

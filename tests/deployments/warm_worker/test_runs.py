@@ -33,7 +33,7 @@ def cancel(shared: Stage, flow_run_id: UUID) -> None:
 
 
 def test_runs_share_children_and_leave_nothing_behind(shared: Stage, worker: Worker) -> None:
-    wait_for(lambda: len(worker.children()) == 3)
+    wait_for(lambda: len(worker.children()) == 4)
     children = worker.children()
     for _ in range(2):
         shared.complete(flows.litter)
@@ -126,16 +126,16 @@ def test_a_run_whose_process_dies_is_crashed_with_the_meaning(
 ) -> None:
     flow_run_id = shared.run(flow, parameters)  # type: ignore[arg-type]
     assert shared.end(flow_run_id).is_crashed()
-    wait_for(lambda: len(worker.children()) == 3, 5)
+    wait_for(lambda: len(worker.children()) == 4, 5)
     assert meaning in (shared.state(flow_run_id).message or "")
 
 
 def test_an_idle_child_that_dies_is_replaced(shared: Stage, worker: Worker) -> None:
-    wait_for(lambda: len(worker.children()) == 3)
+    wait_for(lambda: len(worker.children()) == 4)
     before = worker.children()
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: len(worker.children() - before) == 3)
+    wait_for(lambda: len(worker.children() - before) == 4)
     shared.where()
 
 

@@ -52,7 +52,7 @@ def test_children_of_a_killed_worker_end_and_so_does_their_run(stage: Stage) -> 
     with stage.warm_worker(slots=2) as worker:
         flow_run_id, note = snooze(stage, 120)
         begun(note)
-        children = wait_for(lambda: len(found := worker.children()) == 3 and found)
+        children = wait_for(lambda: len(found := worker.children()) == 4 and found)
         worker.process.kill()
         worker.process.wait()
         wait_for(lambda: not any(alive(pid) for pid in children), 10)

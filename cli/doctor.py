@@ -1,0 +1,234 @@
+"""`facet doctor`: look at every part that the service needs, and say how to mend what is wrong."""
+
+import json
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import httpx
+import typer
+from pydantic import ValidationError
+from sqlalchemy import text
+
+from cli.services import find_prefect
+from facet.database import Database
+from facet.settings import Settings, get_settings
+
+_CLOCK_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One part: `detail` says how it is, `fix` how to mend it."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+class Faulty(Exception):
+    """What is wrong, and how to mend it."""
+
+    def __init__(self, detail: str, fix: str) -> None:
+        super().__init__(detail)
+        self.fix = fix
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each check.")] = False,
+) -> None:
+    """Check database, store, Prefect, work pool, worker, versions and clocks; exit status 1 if something is wrong."""
+    checks = examine()
+    for check in checks:
+        if as_json:
+            typer.echo(json.dumps(asdict(check)))
+            continue
+        mark, colour = ("ok", "green") if check.ok else ("FAULT", "red")
+        typer.echo(f"{typer.style(f'{mark:5}', fg=colour)}  {check.name:12}  {check.detail}")
+        if check.fix:
+            typer.echo(f"{'':21}→ {check.fix}")
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+def examine() -> list[Check]:
+    """All checks, in the order in which to mend them."""
+    try:
+        settings = get_settings()
+    except ValidationError as error:
+        return [
+            Check("settings", False, f"{_variable(entry)}: {entry['msg']}.", f"Mend {_variable(entry)}, or unset it.")
+            for entry in error.errors()
+        ]
+    find_prefect(settings)
+    prefect_url = os.environ["PREFECT_API_URL"].rstrip("/")
+    database = Database(settings.sqlalchemy_url)
+    parts: dict[str, Callable[[], str]] = {
+        "versions": _versions,
+        "database": lambda: _database(database),
+        "migrations": lambda: _migrations(database),
+        "store": lambda: _store(settings),
+        "detector": lambda: _detector(settings),
+        "Prefect": lambda: _prefect(prefect_url),
+        "work pool": lambda: _work_pool(prefect_url, settings),
+        "deployments": lambda: _deployments(prefect_url),
+        "worker": lambda: _worker(prefect_url, settings),
+        "clock": lambda: _clock(database, prefect_url),
+        "API": lambda: _api(settings),
+    }
+    checks = []
+    for name, look in parts.items():
+        try:
+            checks.append(Check(name, True, look()))
+        except Faulty as fault:
+            checks.append(Check(name, False, str(fault), fault.fix))
+        except Exception as error:
+            checks.append(Check(name, False, f"{type(error).__name__}: {error}", "Mend what was checked before it."))
+    database.close()
+    return checks
+
+
+def _variable(entry: Any) -> str:
+    return f"FACET_{entry['loc'][0]}".upper()
+
+
+def _versions() -> str:
+    python = platform.python_version()
+    if not (3, 11) <= tuple(map(int, platform.python_version_tuple()[:2])) <= (3, 13):
+        raise Faulty(f"Python {python} is not supported.", "Use Python 3.11, 3.12 or 3.13.")
+    return f"Facet {version('facet')}, Prefect {version('prefect')}, Python {python}"
+
+
+def _database(database: Database) -> str:
+    try:
+        with database.read() as session:
+            session.execute(text("SELECT 1"))
+    except Exception as error:
+        cause = error.__cause__ or error
+        raise Faulty(
+            f"{database.engine.url!r}: {str(cause).splitlines()[0]}",
+            "Start the database, or mend FACET_DATABASE_URL.",
+        ) from error
+    return repr(database.engine.url)
+
+
+def _migrations(database: Database) -> str:
+    present, head = database.revisions()
+    if present != head:
+        raise Faulty(f"The tables are of revision {present or 'none'}, and should be of {head}.", "facet db upgrade")
+    return f"revision {head}"
+
+
+def _store(settings: Settings) -> str:
+    from facet.errors import Unavailable
+    from facet.storage import open_store
+
+    if settings.store == "folder":
+        where, fix = str(settings.objects_folder), "Make FACET_HOME a folder that this user can write to."
+    else:
+        where = f"{settings.s3_endpoint}/{settings.s3_bucket}"
+        fix = (
+            "Start the S3 server, or mend FACET_S3_ENDPOINT, FACET_S3_ACCESS_KEY, FACET_S3_SECRET_KEY, FACET_S3_SECURE."
+        )
+    try:
+        open_store(settings).check()
+    except (Unavailable, OSError) as error:
+        raise Faulty(f"{where}: {error}", fix) from error
+    return where
+
+
+def _detector(settings: Settings) -> str:
+    from facet.detector import DETECTORS, create_detector
+
+    try:
+        made = create_detector(settings.detector, threads=settings.detector_threads)
+    except (ValueError, ImportError) as error:
+        raise Faulty(str(error), f"Set FACET_DETECTOR to one of: {', '.join(DETECTORS)}.") from error
+    return f"{made.name} {made.version}"
+
+
+def _prefect(url: str) -> str:
+    try:
+        server = httpx.get(f"{url}/admin/version", timeout=10).raise_for_status().json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise Faulty(
+            f"{url} does not answer: {error!r}", "Start the Prefect server, or mend PREFECT_API_URL."
+        ) from error
+    if server != version("prefect"):
+        raise Faulty(
+            f"{url} is Prefect {server}, and this is {version('prefect')}.", "Install the same version on both sides."
+        )
+    return f"{url}, version {server}"
+
+
+def _work_pool(url: str, settings: Settings) -> str:
+    from deployments.names import WORK_QUEUES
+
+    pool = httpx.get(f"{url}/work_pools/{settings.work_pool}", timeout=10)
+    if pool.status_code == 404:
+        raise Faulty(f"There is no work pool {settings.work_pool}.", "facet deploy")
+    if pool.raise_for_status().json()["is_paused"]:
+        raise Faulty(f"The work pool {settings.work_pool} is paused.", "Resume it in the Prefect UI.")
+    answer = httpx.post(f"{url}/work_pools/{settings.work_pool}/queues/filter", json={}, timeout=10)
+    queues = {queue["name"]: queue for queue in answer.raise_for_status().json()}
+    if missing := WORK_QUEUES.keys() - queues.keys():
+        raise Faulty(f"Work queues are missing: {', '.join(sorted(missing))}.", "facet deploy")
+    if paused := [name for name in WORK_QUEUES if queues[name]["is_paused"]]:
+        raise Faulty(f"Work queues are paused: {', '.join(paused)}.", "Resume them in the Prefect UI.")
+    return f"{settings.work_pool}, with the queues {', '.join(WORK_QUEUES)}"
+
+
+def _deployments(url: str) -> str:
+    from deployments.names import DEPLOYMENTS
+
+    found = [httpx.get(f"{url}/deployments/name/{name}", timeout=10) for name in DEPLOYMENTS]
+    missing = [name for name, answer in zip(DEPLOYMENTS, found, strict=True) if answer.status_code == 404]
+    if missing:
+        raise Faulty(f"Deployments are missing: {', '.join(missing)}.", "facet deploy")
+    return ", ".join(name.partition("/")[2] for name in DEPLOYMENTS)
+
+
+def _worker(url: str, settings: Settings) -> str:
+    answer = httpx.post(f"{url}/work_pools/{settings.work_pool}/workers/filter", json={}, timeout=10)
+    if answer.status_code == 404:
+        raise Faulty("There is no work pool to serve.", "facet deploy")
+    online = [worker for worker in answer.raise_for_status().json() if worker["status"] == "ONLINE"]
+    if not online:
+        raise Faulty(f"No worker serves {settings.work_pool}: runs are made, and wait.", "facet worker")
+    return f"{len(online)} online"
+
+
+def _clock(database: Database, prefect_url: str) -> str:
+    """Leases go by the database's clock; Prefect's schedules and tokens by the machines'."""
+    with database.read() as session:
+        apart = {"the database's": (database.now(session) - datetime.now(UTC)).total_seconds()}
+    date = httpx.get(f"{prefect_url}/health", timeout=10).headers["date"]
+    apart["Prefect's"] = (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()
+    wrong = [
+        f"{whose} clock is {seconds:+.0f} s from this one"
+        for whose, seconds in apart.items()
+        if abs(seconds) > _CLOCK_SECONDS
+    ]
+    if wrong:
+        raise Faulty(f"{'; '.join(wrong)}.", "Let all machines take their time from one source (NTP).")
+    return "this machine, the database and Prefect agree"
+
+
+def _api(settings: Settings) -> str:
+    fix = "Start it with facet up or facet api, or mend FACET_HOST, FACET_PORT and FACET_PUBLIC_URL."
+    try:
+        answer = httpx.get(f"{settings.base_url}/readyz", timeout=10).json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise Faulty(f"{settings.base_url} does not answer: {error!r}", fix) from error
+    if answer.get("status") != "ok":
+        down = {name: part["detail"] for name, part in answer.get("parts", {}).items() if part["status"] != "ok"}
+        raise Faulty(
+            f"{settings.base_url} is {answer.get('status')}: {down}", "Mend what was found before; it follows."
+        )
+    return settings.base_url

@@ -1,0 +1,137 @@
+"""That a flow run has each reprocessing in hand; Prefect is a record of calls here, and real in tests/flows."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import update
+
+from facet.database import Database
+from facet.dispatch import Fate
+from facet.models import Reprocessing
+from facet.models import ReprocessingState as State
+from facet.reprocessing.feeder import Feeder
+from facet.reprocessing.reprocessings import Reprocessings
+from facet.reprocessing.request import ReprocessingRequest
+from facet.reprocessing.supervision import ReprocessSupervision
+from tests.facet.reprocessing.conftest import NEW
+
+
+class RecordedRuns:
+    def __init__(self) -> None:
+        self.created: dict[str, UUID] = {}
+        self.fate: dict[UUID, Fate] = {}
+        self.crashed: list[UUID] = []
+
+    def create_reprocess(self, reprocessing_id: UUID, key: str) -> UUID:
+        return self.created.setdefault(key, uuid4())
+
+    def fates(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, Fate]:
+        return {i: self.fate.get(i, Fate.UNDERWAY) for i in flow_run_ids}
+
+    def crash(self, flow_run_id: UUID, reason: str) -> None:
+        self.crashed.append(flow_run_id)
+
+
+@pytest.fixture
+def runs() -> RecordedRuns:
+    return RecordedRuns()
+
+
+@pytest.fixture
+def supervision(database: Database, runs: RecordedRuns) -> ReprocessSupervision:
+    return ReprocessSupervision(database, runs)
+
+
+def make_due(database: Database) -> None:
+    with database.write() as session:
+        past = database.now(session) - timedelta(seconds=1)
+        session.execute(update(Reprocessing).values(run_due_at=past))
+
+
+def only(runs: RecordedRuns) -> UUID:
+    [flow_run_id] = runs.created.values()
+    return flow_run_id
+
+
+def test_a_flow_run_is_made_once_and_for_the_first_only(
+    database: Database, reprocessings: Reprocessings, supervision: ReprocessSupervision, runs: RecordedRuns
+) -> None:
+    first, _ = (reprocessings.create(ReprocessingRequest()) for _ in range(2))
+    assert supervision.look() and not supervision.look()
+    assert not ReprocessSupervision(database, runs).look()
+    assert list(runs.created) == [f"reprocessing-{first.id}-0"]
+
+
+def test_a_creator_that_died_before_it_noted_the_run_makes_no_second_one(
+    database: Database, reprocessings: Reprocessings, supervision: ReprocessSupervision, runs: RecordedRuns
+) -> None:
+    reprocessings.create(ReprocessingRequest())
+    supervision.look()
+    with database.write() as session:
+        session.execute(update(Reprocessing).values(flow_run_id=None))
+    supervision.look()
+    assert len(runs.created) == 1
+
+
+@pytest.mark.parametrize("how", ["crashed", "lapsed"])
+def test_a_run_that_died_is_replaced(
+    database: Database,
+    reprocessings: Reprocessings,
+    supervision: ReprocessSupervision,
+    feeder: Feeder,
+    runs: RecordedRuns,
+    how: str,
+) -> None:
+    asked = reprocessings.create(ReprocessingRequest())
+    supervision.look()
+    feeder.begin(asked.id, only(runs), NEW)
+    supervision.look()
+    assert not runs.crashed
+    if how == "crashed":
+        runs.fate[only(runs)] = Fate.CRASHED
+    else:
+        with database.write() as session:
+            session.execute(update(Reprocessing).values(lease_until=Reprocessing.created_at))
+    supervision.look()
+    assert runs.crashed == ([only(runs)] if how == "lapsed" else [])
+    supervision.look()
+    assert len(runs.created) == 1, "not at once"
+    make_due(database)
+    supervision.look()
+    assert list(runs.created) == [f"reprocessing-{asked.id}-{n}" for n in range(2)]
+
+
+@pytest.mark.parametrize(("fate", "state"), [(Fate.CANCELLED, State.CANCELLED), (Fate.SUSPENDED, State.PAUSED)])
+def test_what_is_done_to_the_run_in_the_ui_is_done_to_the_reprocessing(
+    database: Database,
+    reprocessings: Reprocessings,
+    supervision: ReprocessSupervision,
+    feeder: Feeder,
+    runs: RecordedRuns,
+    fate: Fate,
+    state: State,
+) -> None:
+    asked = reprocessings.create(ReprocessingRequest())
+    supervision.look()
+    runs.fate[only(runs)] = fate
+    supervision.look()
+    found = reprocessings.find(asked.id)
+    assert found and found.state is state
+    assert not supervision.look()
+    if state is State.PAUSED:  # Resume in the UI starts the same run again
+        assert feeder.begin(asked.id, only(runs), NEW).state is State.ACTIVE
+
+
+def test_resumed_elsewhere_a_new_run_goes_on_and_the_suspended_one_does_not_pause_it_again(
+    database: Database, reprocessings: Reprocessings, supervision: ReprocessSupervision, runs: RecordedRuns
+) -> None:
+    asked = reprocessings.create(ReprocessingRequest())
+    supervision.look()
+    runs.fate[only(runs)] = Fate.SUSPENDED
+    supervision.look()
+    reprocessings.resume(asked.id)
+    assert supervision.look() and len(runs.created) == 2
+    found = reprocessings.find(asked.id)
+    assert found and found.state is State.ACTIVE
