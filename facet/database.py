@@ -1,8 +1,10 @@
 """The application's database: one engine, short transactions, the database's own clock."""
 
+import fcntl
 import logging
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -59,7 +61,7 @@ def _sqlite_utcnow(element: utcnow, compiler: Any, **kw: Any) -> str:
 
 def _prepare_sqlite(dbapi_connection: Any, _record: Any) -> None:
     dbapi_connection.isolation_level = None  # transactions are begun by _begin_sqlite alone
-    for pragma in ("journal_mode=WAL", "busy_timeout=30000", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in ("busy_timeout=30000", "synchronous=FULL", "foreign_keys=ON"):
         dbapi_connection.execute(f"PRAGMA {pragma}")
 
 
@@ -112,6 +114,7 @@ class Database:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with (
+            self._upgraded_alone() if self.is_sqlite else nullcontext(),
             self.engine.execution_options(sqlite_begin="IMMEDIATE").connect() as connection,
             _foreign_keys_off(connection) if self.is_sqlite else nullcontext(),
             connection.begin(),
@@ -120,6 +123,15 @@ class Database:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _DISPATCH_LOCK})
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+    @contextmanager
+    def _upgraded_alone(self) -> Iterator[None]:
+        """Write-ahead mode, and one upgrade at a time: of two that switch to it at once, SQLite refuses one."""
+        with open(f"{self.engine.url.database}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with closing(sqlite3.connect(str(self.engine.url.database))) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+            yield
 
     def revisions(self) -> tuple[str | None, str | None]:
         """The migration that the tables are at, and the latest there is."""
