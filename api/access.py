@@ -1,7 +1,7 @@
 """Who may ask what: every request needs a key, but for the few paths that are public.
 
 The key is looked at before anything of the body is read. What a key may do, its scope, each route says by asking for a
-`Reader`, a `Submitter` or an `Admin`; what it may see, the domain asks of that `Principal`.
+`Reader` or a `Submitter`, or by being for `admins_only`; what it may see, the domain asks of that `Principal`.
 """
 
 import re
@@ -147,6 +147,6 @@ def _needs(needed: KeyScope) -> Callable[..., Principal]:
     return check
 
 
-needs_admin = _needs(KeyScope.ADMIN)
 Reader = Annotated[Principal, Security(_needs(KeyScope.READ), scopes=[KeyScope.READ])]
 Submitter = Annotated[Principal, Security(_needs(KeyScope.SUBMIT), scopes=[KeyScope.SUBMIT])]
+admins_only = Security(_needs(KeyScope.ADMIN), scopes=[KeyScope.ADMIN])

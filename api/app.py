@@ -5,11 +5,11 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from api import problems
-from api.access import Access, needs_admin
+from api.access import Access, admins_only
 from api.body_limits import BodyLimits
 from api.metrics import RequestMetrics
 from api.routes import deliveries, docs, health, images, legacy, pictures, reprocessings, submissions
@@ -75,7 +75,7 @@ def create_app(services: Services | None = None) -> FastAPI:
     problems.install(app)
     for routes in (submissions, images, pictures, deliveries, reprocessings, legacy, health, docs):
         app.include_router(routes.router)
-    admin_only = [Depends(needs_admin)] if settings.metrics == "admin" else []
+    admin_only = [admins_only] if settings.metrics == "admin" else []
     app.include_router(health.metrics_router, dependencies=admin_only)
     logging.getLogger("facet").setLevel(services.settings.log_level)
     return app

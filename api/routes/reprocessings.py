@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Query, Response
 
 from api import schemas
-from api.access import needs_admin
+from api.access import admins_only
 from api.problems import Problem, responses
 from api.state import AppState, State
 from deployments.flow_runs import ui_url
@@ -18,7 +18,7 @@ from facet.reprocessing.request import ReprocessingRequest
 router = APIRouter(
     prefix="/v1/reprocessings",
     tags=["reprocessings"],
-    dependencies=[Depends(needs_admin)],
+    dependencies=[admins_only],
 )
 
 

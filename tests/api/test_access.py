@@ -13,12 +13,13 @@ from fastapi.testclient import TestClient
 from api.access import PICTURES, public_paths
 from api.app import create_app
 from facet.access import KeyScope
+from facet.reprocessing.request import ReprocessingRequest
 from facet.services import Services
 from facet.settings import Settings
 from tests.api.test_images import assert_problem, complete
 from tests.support.images import picture
 
-PARAMETERS = {"image_id", "delivery_id"}
+PARAMETERS = {"image_id", "delivery_id", "reprocessing_id"}
 """Ids in paths and queries, of which every endpoint must know whose they are."""
 
 
@@ -39,7 +40,13 @@ class Sender:
         image_id = self.send(request_id).json()["id"]
         complete(services, image_id)
         [delivery_id] = services.deliveries.owed([UUID(image_id)])
-        self.ids, self.request_id = {"image_id": image_id, "delivery_id": str(delivery_id)}, request_id
+        reprocessing = services.reprocessings.create(ReprocessingRequest(request_id_prefix=request_id))
+        self.request_id = request_id
+        self.ids = {
+            "image_id": image_id,
+            "delivery_id": str(delivery_id),
+            "reprocessing_id": str(reprocessing.id),
+        }
 
 
 def new_services(home: Path, **settings: Any) -> Services:
@@ -95,6 +102,12 @@ def is_public(path: str) -> bool:
     return path in public_paths(Settings()) or path.startswith(PICTURES)
 
 
+def needed_scope(method: str, path: str) -> str:
+    if path.startswith("/v1/reprocessings"):
+        return "admin"
+    return "read" if method == "GET" else "submit"
+
+
 def test_what_is_public_is_known(app: FastAPI) -> None:
     public = {path for _, path in endpoints(app) if is_public(path)}
     assert public == {"/docs", "/openapi.json", "/healthz", "/readyz", "/metrics", "/v1/pictures/{image_id}/annotated"}
@@ -126,7 +139,7 @@ def test_no_route_tells_or_does_anything_of_anothers(
             nothings.headers.get("content-type"),
         ), f"{method} {path} tells that it is there"
         if "{" in path and not is_public(path):
-            assert others.status_code == 404, f"{method} {path}"
+            assert others.status_code == (403 if needed_scope(method, path) == "admin" else 404), f"{method} {path}"
         if not is_public(path) and (method, path) not in {("POST", "/v1/images"), ("POST", "/api/image/")}:
             said, of_nothing = others.text, nothings.text
             for name in ada.ids:
@@ -174,10 +187,10 @@ def test_a_reading_key_reads_its_owners_images_and_changes_none(
     reader = Sender(app, services.keys.create("ada-dashboard", KeyScope.READ, owner="ada"))
     assert [row["id"] for row in reader.client.get("/v1/images").json()["images"]] == [ada.ids["image_id"]]
     for method, path in endpoints(app):
-        if method != "GET":
+        if not is_public(path) and (needed := needed_scope(method, path)) != "read":
             answer = ask(reader, method, path, ada.ids)
-            assert "submit" in assert_problem(answer, 403, "scope")["detail"], path
-            assert 'scope="submit"' in answer.headers["www-authenticate"]
+            assert needed in assert_problem(answer, 403, "scope")["detail"], path
+            assert f'scope="{needed}"' in answer.headers["www-authenticate"]
     assert ada.client.get(f"/v1/images/{ada.ids['image_id']}").status_code == 200
 
 
@@ -239,7 +252,7 @@ def test_the_openapi_document_says_which_scope_each_route_needs(app: FastAPI) ->
     assert document["components"]["securitySchemes"]["ApiKey"]["scheme"] == "bearer"
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            needed = [] if is_public(path) else [{"ApiKey": ["read" if method == "get" else "submit"]}]
+            needed = [] if is_public(path) else [{"ApiKey": [needed_scope(method.upper(), path)]}]
             assert operation.get("security", []) == needed, f"{method} {path}"
             if needed:
                 assert {"401", "403", "429"} <= set(operation["responses"]), f"{method} {path}"

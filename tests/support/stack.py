@@ -57,9 +57,16 @@ class Stack:
         return self.image(image_id)
 
     def prefect(self, path: str, **body: Any) -> Any:
-        """POST to the Prefect API."""
+        """POST to the Prefect API; again where its SQLite was busy, which it answers with 503."""
         url = f"http://127.0.0.1:{self.prefect_port}/api{path}"
-        return httpx.post(url, json=body, timeout=30).raise_for_status().json()
+        answers: list[httpx.Response] = []
+
+        def accepted() -> bool:
+            answers.append(httpx.post(url, json=body, timeout=30))
+            return answers[-1].status_code != 503
+
+        wait_for(accepted, 60, f"Prefect's server does {path}")
+        return answers[-1].raise_for_status().json()
 
     def processes(self, part: str = "") -> list[psutil.Process]:
         """The stack's living processes of which the command line holds `part`."""
