@@ -26,6 +26,7 @@ from facet.webhooks import callback_body, owe
 
 log = logging.getLogger(__name__)
 
+_LONGEST_WAIT = timedelta(minutes=5)
 _UNFINISHED = (ImageStatus.QUEUED, ImageStatus.PROCESSING)
 
 
@@ -93,6 +94,8 @@ class Claims:
 
     @staticmethod
     def _claim(image: Image, run: Run, now: datetime) -> ImageJob:
+        if image.status not in _UNFINISHED:
+            image.attempts = image.outages = 0
         image.status = ImageStatus.PROCESSING
         image.claim_epoch += 1
         image.run_id, image.started_at, image.finished_at = run.id, now, None
@@ -244,11 +247,15 @@ class Claims:
     def set_back(self, job: ImageJob, setback: Failure) -> bool:
         """Put the image back in the queue for later, or fail it after too many attempts. Raises LostClaim.
 
+        An outage of a part of the service, for which no image is to blame, is waited out for about a day.
         Returns whether it will be tried again.
         """
         with self._database.write() as session:
             image = self._own(session, job)
-            return self.charge(session, image, setback)
+            if setback.code != Unavailable.code:
+                return self.charge(session, image, setback)
+            image.outages += 1
+            return self._later(session, image, setback, image.outages, self._settings.max_outages)
 
     def must_yield(self, run_id: UUID) -> bool:
         """Whether this is a bulk run, and interactive work waits for its slot: the oldest bulk runs yield first."""
@@ -277,13 +284,18 @@ class Claims:
     def charge(self, session: Session, image: Image, setback: Failure, *, alone: bool = False) -> bool:
         """Charge the image an attempt: back to the queue, or failed when that was its last."""
         image.attempts += 1
-        if image.attempts >= self._settings.max_attempts:
-            reason = f"Given up after {image.attempts} attempts. {setback.reason}"
+        image.alone = alone
+        return self._later(session, image, setback, image.attempts, self._settings.max_attempts)
+
+    def _later(self, session: Session, image: Image, setback: Failure, tries: int, most: int) -> bool:
+        if tries >= most:
+            reason = f"Given up after {tries} attempts. {setback.reason}"
             self.end(session, image, ImageStatus.FAILED, Failure(code=setback.code, reason=reason))
             return False
         image.requeue()
-        image.alone = alone
-        image.available_at = self._database.now(session) + timedelta(seconds=5 * 4 ** (image.attempts - 1))
+        image.available_at = self._database.now(session) + min(
+            _LONGEST_WAIT, timedelta(seconds=5 * 4 ** min(tries - 1, 9))
+        )
         return True
 
     def end(self, session: Session, image: Image, status: ImageStatus, failure: Failure) -> None:

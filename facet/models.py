@@ -75,6 +75,7 @@ class Image(Base):
     `result_epoch` is that of the result to be read: its faces and its annotated picture.
     An image that is to be fetched from `image_url` has no original, and nothing is known of it, until the claim of
     `fetched_epoch` has stored it.
+    `attempts` counts what it may be to blame for, `outages` how often it was set back by a part that did not answer.
     `owner` is that of the API key that submitted it, None where none was needed.
     `reprocessing_id` is set from when a reprocessing takes the image until its new detection has ended.
     """
@@ -109,6 +110,7 @@ class Image(Base):
     claim_epoch: Mapped[int] = mapped_column(default=0)
     result_epoch: Mapped[int | None]
     attempts: Mapped[int] = mapped_column(default=0)
+    outages: Mapped[int] = mapped_column(default=0, server_default="0")
     alone: Mapped[bool] = mapped_column(default=False)
     run_id: Mapped[UUID | None] = mapped_column(ForeignKey("runs.id", ondelete="SET NULL"), index=True)
     reprocessing_id: Mapped[UUID | None]

@@ -71,6 +71,12 @@ class Settings(BaseSettings):
         500_000_000, ge=0, description="Submissions are refused (503) while the folder store's disk has less free."
     )
     max_attempts: int = Field(3, ge=1, description="Times that an image may take its run down before it is failed.")
+    max_outages: int = Field(
+        300,
+        ge=1,
+        description="Times that an image waits, up to five minutes, for a database or store that does not answer, "
+        "before it is failed.",
+    )
     lease_seconds: int = Field(
         30, ge=3, description="A run that has not renewed its lease for so long is taken for dead."
     )

@@ -1,4 +1,5 @@
 import json
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -8,6 +9,7 @@ from facet.claims import Claims, LostClaim
 from facet.database import Database, utcnow
 from facet.jobs import Failure, FoundFace, ImageJob
 from facet.models import Delivery, Face, Image, ImageStatus, Run, RunState
+from facet.settings import Settings
 from tests.support.images import add_images, reload
 
 FACE = FoundFace(confidence=0.99, box=[1, 2, 3, 4], keypoints={"nose": [2, 3]})
@@ -132,20 +134,28 @@ def test_a_failed_image_owes_its_sender_the_reason(database: Database, claims: C
     assert (body["status"], body["failure"], body["faces"]) == ("failed", FAILURE.model_dump(), [])
 
 
-def test_a_setback_puts_the_image_back_for_later_and_at_last_fails_it(database: Database, claims: Claims) -> None:
+@pytest.mark.parametrize(("code", "attempts"), [("image-url-unavailable", 3), ("unavailable", 20)])
+def test_a_setback_puts_the_image_back_for_later_and_at_last_fails_it(
+    database: Database, settings: Settings, code: str, attempts: int
+) -> None:
+    claims = Claims(database, settings.model_copy(update={"max_outages": 20}))
     [image] = add_images(database, 1)
-    for _ in range(2):
+    setback = Failure(code=code, reason="It does not answer.")
+    for _ in range(attempts - 1):
         _, [job] = open_run(claims, [image])
-        assert claims.set_back(job, Failure(code="unavailable", reason="The store does not answer."))
+        assert claims.set_back(job, setback)
         waiting = reload(database, image)
         assert (waiting.status, waiting.run_id) == (ImageStatus.QUEUED, None)
         with database.read() as session:
-            assert session.scalars(select(Image).where(Image.available_at > utcnow())).one()
+            now = database.now(session)
+        assert timedelta(seconds=4) < waiting.available_at - now <= timedelta(minutes=5)
     _, [job] = open_run(claims, [image])
-    assert not claims.set_back(job, Failure(code="unavailable", reason="The store does not answer."))
+    assert not claims.set_back(job, setback)
     failed = reload(database, image)
     assert failed.status is ImageStatus.FAILED
-    assert failed.failure_reason == "Given up after 3 attempts. The store does not answer."
+    assert failed.failure_reason == f"Given up after {attempts} attempts. It does not answer."
+    _, [job] = open_run(claims, [image])
+    assert claims.set_back(job, setback), "who retries a failed image gives it all its attempts again"
 
 
 def test_a_lease_is_renewed_up_to_the_deadline(database: Database, claims: Claims) -> None:

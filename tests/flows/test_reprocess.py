@@ -12,7 +12,7 @@ import pytest
 from tests.support.images import picture
 from tests.support.processes import wait_for
 from tests.support.stack import Stack, new_stack, started
-from tests.support.stored import OLD, detectors, record_results, results, store_completed
+from tests.support.stored import OLD, detectors, failures, record_results, results, store_completed
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -21,7 +21,7 @@ IMAGES = 2_000
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = new_stack(tmp_path_factory.mktemp("stack") / "home", FACET_MAX_BATCH="64")
+    stack = new_stack(tmp_path_factory.mktemp("stack") / "home", FACET_MAX_BATCH="64", FACET_LEASE_SECONDS="15")
     with started(stack):
         yield stack
 
@@ -63,7 +63,7 @@ def test_worker_and_flow_are_killed_in_the_middle_and_each_image_is_done_exactly
         process.kill()
     wait_for(lambda: read(reprocessing)["state"] == "completed", 240, "all of it")
     done = read(reprocessing)
-    assert (done["total"], done["taken"], done["completed"]) == (IMAGES, IMAGES, IMAGES)
+    assert (done["total"], done["taken"], done["completed"]) == (IMAGES, IMAGES, IMAGES), failures(database_url)
     of_reprocess = {
         "flow_runs": {"tags": {"all_": [f"reprocessing:{done['id']}"]}},
         "flows": {"name": {"any_": ["reprocess"]}},

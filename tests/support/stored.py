@@ -8,7 +8,7 @@ from sqlalchemy import insert, select, text
 
 from facet.database import Database
 from facet.images import read_header
-from facet.models import Image, ImageStatus
+from facet.models import Image, ImageStatus, Redo, RedoState
 
 OLD = "mtcnn of yore"
 
@@ -83,3 +83,14 @@ def detectors(url: str) -> set[str | None]:
         found = set(session.scalars(select(Image.detector).distinct()))
     database.close()
     return found
+
+
+def failures(url: str) -> list[tuple[str | None, str | None]]:
+    """Code and reason of each redo that failed."""
+    database = Database(url)
+    with database.read() as session:
+        found = session.execute(
+            select(Redo.failure_code, Redo.failure_reason).where(Redo.state == RedoState.FAILED)
+        ).all()
+    database.close()
+    return [(code, reason) for code, reason in found]
