@@ -1,0 +1,306 @@
+"""The console in Chromium, on a whole stack: from the drop to the boxes, the run, the callbacks."""
+
+import json
+import os
+from base64 import b64encode
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image as Pillow
+from playwright.sync_api import Browser, Page, expect
+
+from tests.support.browser import chromium, watched_page
+from tests.support.images import picture
+from tests.support.processes import answers, running, wait_for
+from tests.support.receiver import Receiver
+from tests.support.stack import ROOT, Stack, new_stack, started
+
+pytestmark = pytest.mark.timeout(300)
+
+PHOTO = ROOT / "examples" / "eileen-collins.jpg"
+SCREENSHOTS = os.environ.get("FACET_SCREENSHOTS")
+"""A folder to which the pictures of docs/console.md are written anew."""
+SECONDS = 60_000
+GREEN = """canvas => {
+    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    let count = 0;
+    for (let i = 0; i < data.length; i += 4) count += data[i] === 46 && data[i + 1] === 230 && data[i + 2] === 166;
+    return count;
+}"""
+"""Pixels in the very colour of the boxes."""
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = new_stack(tmp_path_factory.mktemp("console") / "home")
+    with started(stack):
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser, stack: Stack) -> Iterator[Page]:
+    with watched_page(browser, stack.url) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def portrait(stack: Stack) -> str:
+    """The id of a completed image of one face."""
+    return str(stack.finished(stack.submit(PHOTO.read_bytes(), request_id="portrait")["id"])["id"])
+
+
+def shoot(page: Page, name: str) -> None:
+    if SCREENSHOTS:
+        page.wait_for_timeout(700)
+        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
+
+
+def open_image(page: Page, image_id: str) -> None:
+    page.goto(f"/image?id={image_id}")
+    expect(page.locator("#veil")).to_be_hidden()
+
+
+def test_a_photo_goes_from_the_page_to_its_faces_its_run_and_its_callback(
+    stack: Stack, page: Page, receiver: Receiver
+) -> None:
+    receiver.statuses = [204, 500]
+    page.goto("/")
+    page.get_by_text("Options").click()
+    page.get_by_label("Callback URL").fill(receiver.url)
+    page.locator("#photos").set_input_files([PHOTO])
+    row = page.locator("#sent-list li")
+    expect(row).to_contain_text("completed 1 face", timeout=SECONDS)
+    expect(page.locator("#sent-summary")).to_have_text("1 of 1 photo done")
+    expect(page.locator("#throughput .figure")).not_to_have_text("0", timeout=SECONDS)
+    row.get_by_role("link", name="eileen-collins.jpg").click()
+
+    expect(page.get_by_text("1 of 1 face")).to_be_visible()
+    expect(page.locator("#crops button")).to_have_count(1)
+    assert [cell.strip() for cell in page.locator("#numbers tr td").all_inner_texts()][1:5] == [
+        str(value) for value in stack.image(page.url.split("id=")[1])["faces"][0]["box"]
+    ]
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="Open the run in Prefect").click()
+    expect(opened.value.get_by_text("eileen-collins.jpg").first).to_be_visible(timeout=SECONDS)
+    opened.value.close()
+
+    callbacks = page.locator("#deliveries")
+    expect(callbacks.locator(".chip")).to_have_text("delivered", timeout=SECONDS)
+    expect(callbacks.locator("tbody tr")).to_have_count(1)
+    callbacks.get_by_role("button", name="Redeliver").click()
+    wait_for(lambda: receiver.count("eileen-collins.jpg") == 2, 60, "the callback came again")
+    expect(callbacks.locator("tbody tr")).to_have_count(2)
+    expect(callbacks.locator("tbody tr").first).to_contain_text("500")
+
+
+def test_the_slider_filters_boxes_crops_and_numbers_at_once(page: Page, portrait: str) -> None:
+    open_image(page, portrait)
+    canvas, slider = page.locator("#canvas"), page.get_by_label("Confidence at least")
+    boxes = canvas.evaluate(GREEN)
+    assert boxes > 200
+    slider.press("End")
+    expect(page.locator("#shown")).to_have_text("0 of 1 face")
+    assert canvas.evaluate(GREEN) == 0
+    expect(page.locator("#crops button")).to_have_count(0)
+    expect(page.locator("#numbers tr")).to_have_count(0)
+    slider.press("Home")
+    expect(page.locator("#numbers tr")).to_have_count(1)
+    assert canvas.evaluate(GREEN) == boxes
+    page.get_by_label("Landmarks").uncheck()
+    assert 0 < canvas.evaluate(GREEN) < boxes
+    crop = page.locator("#crops button")
+    crop.focus()
+    page.keyboard.press("Enter")
+    expect(crop).to_have_attribute("aria-pressed", "true")
+    expect(crop).to_be_focused()
+    expect(page.locator("#numbers tr.chosen")).to_have_count(1)
+
+
+@pytest.mark.parametrize("style", ["blur", "pixelate"])
+def test_faces_are_hidden_on_the_page_and_in_the_download(stack: Stack, page: Page, portrait: str, style: str) -> None:
+    open_image(page, portrait)
+    with page.expect_response(lambda answer: f"style={style}" in answer.url):
+        page.get_by_text(style.capitalize(), exact=True).click()
+    expect(page.locator("#canvas")).to_have_attribute(
+        "aria-label", f"The photo with {style.rstrip('e')}ed faces".replace("blured", "blurred") + ", 1 face"
+    )
+    shoot(page, style)
+    with page.expect_download() as download:
+        page.locator("#download-picture").click()
+    assert download.value.suggested_filename == f"portrait-{style}.jpg"
+    hidden = np.asarray(Pillow.open(download.value.path()).convert("RGB")).astype(int)
+    original = np.asarray(Pillow.open(PHOTO).convert("RGB")).astype(int)
+    x, y, width, height = stack.image(portrait)["faces"][0]["box"]
+    changed = np.abs(hidden - original).mean(axis=2)
+    assert changed[y : y + height, x : x + width].mean() > 10
+    assert changed[-100:].mean() < 4, "away from the face it is the photo"
+
+
+def test_the_numbers_are_downloaded_as_the_api_has_them(stack: Stack, page: Page, portrait: str) -> None:
+    open_image(page, portrait)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="JSON").click()
+    assert json.loads(Path(download.value.path()).read_text()) == stack.image(portrait)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Original").click()
+    assert Path(download.value.path()).read_bytes() == PHOTO.read_bytes()
+
+
+def test_photos_come_by_folder_by_drop_and_by_a_pasted_url(stack: Stack, page: Page, tmp_path: Path) -> None:
+    folder = tmp_path / "holiday"
+    (folder / "day 1").mkdir(parents=True)
+    (folder / "day 1" / "a.png").write_bytes(picture())
+    (folder / "notes.txt").write_text("no photo")
+    page.goto("/")
+    page.locator("#folder").set_input_files(folder)
+    rows = page.locator("#sent-list li")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("day 1/a.png")
+    page.locator("#drop").evaluate(
+        """(zone, data) => {
+            const dataTransfer = new DataTransfer();
+            const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+            dataTransfer.items.add(new File([bytes], 'dropped.png', { type: 'image/png' }));
+            dataTransfer.items.add(new File(['no photo'], 'notes.txt'));
+            zone.dispatchEvent(new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true }));
+        }""",
+        b64encode(picture()).decode(),
+    )
+    expect(rows.filter(has_text="notes.txt")).to_contain_text("The bytes are of no known picture format.")
+    photos = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(PHOTO.parent)))
+    Thread(target=photos.serve_forever, daemon=True).start()
+    page.evaluate(
+        """(url) => {
+            const clipboardData = new DataTransfer();
+            clipboardData.setData('text/plain', url);
+            document.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true }));
+        }""",
+        f"http://127.0.0.1:{photos.server_port}/{PHOTO.name}",
+    )
+    expect(rows.filter(has_text=PHOTO.name)).to_contain_text("completed 1 face", timeout=SECONDS)
+    expect(rows.filter(has_text="dropped.png")).to_contain_text("completed no face", timeout=SECONDS)
+    photos.shutdown()
+    photos.server_close()
+    page.reload()
+    expect(rows).to_have_count(3)  # what was refused is not remembered
+
+
+def test_the_gallery_filters_and_its_address_says_so(stack: Stack, page: Page, portrait: str) -> None:
+    [broken] = [stack.submit(picture(900, 900), request_id="other")["id"]]
+    stack.finished(broken)
+    page.goto("/gallery")
+    tiles = page.locator("#gallery li")
+    expect(tiles.filter(has_text="other").first).to_be_visible()
+    page.get_by_label("Request").fill("portrait")
+    page.get_by_role("button", name="Filter").click()
+    expect(tiles).to_have_count(1)
+    expect(tiles.locator("img")).to_be_visible()
+    assert page.url.endswith("/gallery?request_id=portrait")
+    page.get_by_label("Status").select_option("failed")
+    expect(page.locator("#found")).to_have_text("There is no such image.")
+    page.go_back()
+    expect(tiles).to_have_count(1)
+    tiles.get_by_role("link").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("portrait")
+
+
+def check_accessible(page: Page) -> None:
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_accessible_in_either_scheme_and_fits_a_phone(
+    browser: Browser, stack: Stack, portrait: str, receiver: Receiver, scheme: str
+) -> None:
+    called = stack.submit(PHOTO.read_bytes(), request_id=f"called {scheme}", callback_url=receiver.url)["id"]
+    stack.finished(called)
+    with watched_page(browser, stack.url, color_scheme=scheme) as page:
+        page.goto("/")
+        page.get_by_text("Options").click()
+        page.locator("#photos").set_input_files([PHOTO])
+        expect(page.locator("#sent-list li")).to_contain_text("completed", timeout=SECONDS)
+        check_accessible(page)
+        page.get_by_text("Options").click()
+        shoot(page, f"submit-{scheme}")
+        page.goto("/gallery")
+        expect(page.locator("#gallery img").first).to_be_visible()
+        check_accessible(page)
+        shoot(page, f"gallery-{scheme}")
+        open_image(page, called)
+        expect(page.locator("#deliveries .chip")).to_have_text("delivered", timeout=SECONDS)
+        page.locator("#crops button").click()
+        check_accessible(page)
+        page.locator("#crops button").click()
+        page.evaluate("scrollTo(0, 0)")
+        shoot(page, f"image-{scheme}")
+        page.goto("/image?id=nothing")
+        expect(page.locator("#missing")).to_be_visible()
+        check_accessible(page)
+    phone = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "color_scheme": scheme}
+    with watched_page(browser, stack.url, **phone) as page:
+        for path in ("/", "/gallery", f"/image?id={called}"):
+            page.goto(path)
+            page.wait_for_load_state("networkidle") if path != "/" else page.wait_for_timeout(500)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+            if scheme == "light":
+                shoot(page, f"phone-{path.strip('/').split('?')[0] or 'submit'}")
+
+
+def test_the_api_docs_are_shown_without_the_internet(page: Page) -> None:
+    page.goto("/docs")
+    expect(page.get_by_text("/v1/images/{image_id}/annotated").first).to_be_visible()
+    shoot(page, "docs")
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[str]:
+    """The URL of an API alone that wants a key."""
+    stack = new_stack(tmp_path / "home", FACET_API_KEYS=f"shop:submit:{'k' * 40}", FACET_LINK_SECRET="l" * 40)
+    stack.home.mkdir()
+    upgraded = [[*stack.command, "db", "upgrade"], [*stack.command, "api"]]
+    with running(upgraded[0], tmp_path / "db.log", env=stack.environment, cwd=ROOT) as upgrade:
+        assert upgrade.wait(60) == 0, (tmp_path / "db.log").read_text()
+    environment = stack.environment | {"PREFECT_API_URL": "http://127.0.0.1:1/api"}
+    with running(upgraded[1], tmp_path / "api.log", env=environment, cwd=ROOT):
+        wait_for(lambda: answers(stack.port), 60, "the API answers")
+        yield stack.url
+
+
+def test_where_keys_are_on_the_page_asks_for_one_and_keeps_it_in_the_tab(browser: Browser, guarded: str) -> None:
+    with watched_page(browser, guarded) as page:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto("/")
+        dialog = page.get_by_role("dialog", name="Sign in")
+        expect(dialog).to_be_visible()
+        check_accessible(page)
+        shoot(page, "sign-in")
+        dialog.get_by_label("API key").fill("wrong")
+        dialog.get_by_role("button", name="Sign in").click()
+        expect(dialog).to_contain_text("unknown or revoked")
+        dialog.get_by_label("API key").fill("k" * 40)
+        page.keyboard.press("Enter")
+        expect(dialog).to_be_hidden()
+        page.locator("#photos").set_input_files([PHOTO])
+        expect(page.locator("#sent-list li")).to_contain_text("queued")
+        page.get_by_role("link", name="eileen-collins.jpg").click()
+        expect(page.locator("#veil")).to_be_hidden()
+        assert page.locator("#canvas").evaluate(GREEN) == 0
+        assert page.context.cookies() == [] and not [url for url in asked if "kkkk" in url]
+        assert page.evaluate("localStorage.length") == 0
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("dialog", name="Sign in")).to_be_visible()
+        assert page.evaluate("JSON.stringify(sessionStorage)").find("kkkk") < 0
