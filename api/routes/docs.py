@@ -1,4 +1,4 @@
-"""`/docs`: the API's documentation, by a Swagger UI that the API serves itself, under a policy that runs nothing else."""
+"""`/docs`: the API's documentation, by a Swagger UI that the API serves itself; its policy runs nothing else."""
 
 import base64
 import hashlib

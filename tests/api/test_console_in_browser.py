@@ -8,6 +8,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from PIL import Image as Pillow
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.browser import chromium, watched_page
-from tests.support.images import picture
+from tests.support.images import group, picture
 from tests.support.processes import answers, running, wait_for
 from tests.support.receiver import Receiver
 from tests.support.stack import ROOT, Stack, new_stack, started
@@ -59,6 +60,12 @@ def page(browser: Browser, stack: Stack) -> Iterator[Page]:
 def portrait(stack: Stack) -> str:
     """The id of a completed image of one face."""
     return str(stack.finished(stack.submit(PHOTO.read_bytes(), request_id="portrait")["id"])["id"])
+
+
+@pytest.fixture(scope="module")
+def crew(stack: Stack) -> str:
+    """The id of a completed image of four faces."""
+    return str(stack.finished(stack.submit(group(PHOTO.read_bytes()), request_id="crew")["id"])["id"])
 
 
 def shoot(page: Page, name: str) -> None:
@@ -105,22 +112,25 @@ def test_a_photo_goes_from_the_page_to_its_faces_its_run_and_its_callback(
     expect(callbacks.locator("tbody tr").first).to_contain_text("500")
 
 
-def test_the_slider_filters_boxes_crops_and_numbers_at_once(page: Page, portrait: str) -> None:
-    open_image(page, portrait)
-    canvas, slider = page.locator("#canvas"), page.get_by_label("Confidence at least")
-    boxes = canvas.evaluate(GREEN)
-    assert boxes > 200
-    slider.press("End")
-    expect(page.locator("#shown")).to_have_text("0 of 1 face")
-    assert canvas.evaluate(GREEN) == 0
-    expect(page.locator("#crops button")).to_have_count(0)
-    expect(page.locator("#numbers tr")).to_have_count(0)
-    slider.press("Home")
+def test_the_slider_filters_boxes_crops_and_numbers_at_once(page: Page, crew: str) -> None:
+    open_image(page, crew)
+    canvas, slider, shown = page.locator("#canvas"), page.get_by_label("Confidence at least"), page.locator("#shown")
+    expect(shown).to_have_text("4 of 4 faces")
+    all_boxes = canvas.evaluate(GREEN)
+    slider.fill("0.9985")
+    expect(shown).to_have_text("1 of 4 faces")
+    assert 200 < canvas.evaluate(GREEN) < all_boxes / 2
+    expect(page.locator("#crops button")).to_have_count(1)
     expect(page.locator("#numbers tr")).to_have_count(1)
-    assert canvas.evaluate(GREEN) == boxes
+    slider.press("End")
+    expect(shown).to_have_text("0 of 4 faces")
+    assert canvas.evaluate(GREEN) == 0
+    slider.press("Home")
+    expect(page.locator("#numbers tr")).to_have_count(4)
+    assert canvas.evaluate(GREEN) == all_boxes
     page.get_by_label("Landmarks").uncheck()
-    assert 0 < canvas.evaluate(GREEN) < boxes
-    crop = page.locator("#crops button")
+    assert 0 < canvas.evaluate(GREEN) < all_boxes
+    crop = page.locator("#crops button").nth(1)
     crop.focus()
     page.keyboard.press("Enter")
     expect(crop).to_have_attribute("aria-pressed", "true")
@@ -128,14 +138,14 @@ def test_the_slider_filters_boxes_crops_and_numbers_at_once(page: Page, portrait
     expect(page.locator("#numbers tr.chosen")).to_have_count(1)
 
 
-@pytest.mark.parametrize("style", ["blur", "pixelate"])
-def test_faces_are_hidden_on_the_page_and_in_the_download(stack: Stack, page: Page, portrait: str, style: str) -> None:
+@pytest.mark.parametrize(("style", "word"), [("blur", "blurred"), ("pixelate", "pixelated")])
+def test_faces_are_hidden_on_the_page_and_in_the_download(
+    stack: Stack, page: Page, portrait: str, style: str, word: str
+) -> None:
     open_image(page, portrait)
     with page.expect_response(lambda answer: f"style={style}" in answer.url):
         page.get_by_text(style.capitalize(), exact=True).click()
-    expect(page.locator("#canvas")).to_have_attribute(
-        "aria-label", f"The photo with {style.rstrip('e')}ed faces".replace("blured", "blurred") + ", 1 face"
-    )
+    expect(page.locator("#canvas")).to_have_attribute("aria-label", f"The photo with {word} faces, 1 face")
     shoot(page, style)
     with page.expect_download() as download:
         page.locator("#download-picture").click()
@@ -225,7 +235,7 @@ def check_accessible(page: Page) -> None:
 def test_every_page_is_accessible_in_either_scheme_and_fits_a_phone(
     browser: Browser, stack: Stack, portrait: str, receiver: Receiver, scheme: str
 ) -> None:
-    called = stack.submit(PHOTO.read_bytes(), request_id=f"called {scheme}", callback_url=receiver.url)["id"]
+    called = stack.submit(group(PHOTO.read_bytes()), request_id="crew.jpg", callback_url=receiver.url)["id"]
     stack.finished(called)
     with watched_page(browser, stack.url, color_scheme=scheme) as page:
         page.goto("/")
@@ -241,22 +251,26 @@ def test_every_page_is_accessible_in_either_scheme_and_fits_a_phone(
         shoot(page, f"gallery-{scheme}")
         open_image(page, called)
         expect(page.locator("#deliveries .chip")).to_have_text("delivered", timeout=SECONDS)
-        page.locator("#crops button").click()
+        page.locator("#crops button").first.click()
         check_accessible(page)
-        page.locator("#crops button").click()
         page.evaluate("scrollTo(0, 0)")
         shoot(page, f"image-{scheme}")
+        page.locator("#deliveries").scroll_into_view_if_needed()
+        shoot(page, f"faces-{scheme}")
         page.goto("/image?id=nothing")
-        expect(page.locator("#missing")).to_be_visible()
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
         check_accessible(page)
-    phone = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "color_scheme": scheme}
-    with watched_page(browser, stack.url, **phone) as page:
-        for path in ("/", "/gallery", f"/image?id={called}"):
+    phone: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2}
+    with watched_page(browser, stack.url, color_scheme=scheme, **phone) as page:
+        for path, there in (
+            ("/", "#throughput .line"),
+            ("/gallery", "#gallery img"),
+            (f"/image?id={called}", "#crops"),
+        ):
             page.goto(path)
-            page.wait_for_load_state("networkidle") if path != "/" else page.wait_for_timeout(500)
+            expect(page.locator(there).first).to_be_visible()
             assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
-            if scheme == "light":
-                shoot(page, f"phone-{path.strip('/').split('?')[0] or 'submit'}")
+            shoot(page, f"phone-{scheme}-{path.strip('/').split('?')[0] or 'submit'}")
 
 
 def test_the_api_docs_are_shown_without_the_internet(page: Page) -> None:

@@ -22,7 +22,7 @@ export class FaceCanvas {
     const { picture, width, height, faces, chosen, boxes, landmarks, labels } = this.shown;
     if (!picture) return;
     const stage = this.canvas.parentElement;
-    const limit = Math.max(320, innerHeight * 0.72);
+    const limit = Math.max(320, innerHeight - 330); // so that the slider beneath is in sight
     const scale = Math.min(stage.clientWidth / width, limit / height);
     const density = devicePixelRatio || 1;
     this.canvas.style.width = `${width * scale}px`;

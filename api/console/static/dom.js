@@ -28,7 +28,7 @@ export const chip = (status) => el("span", { className: `chip ${status}` }, stat
 export function time(at) {
   if (!at) return "–";
   const when = new Date(at);
-  return el("time", { dateTime: at, title: when.toISOString() }, when.toLocaleString([], { dateStyle: "medium", timeStyle: "medium" }));
+  return el("time", { dateTime: at, title: when.toISOString() }, when.toLocaleString([], { dateStyle: "medium", timeStyle: "short" }));
 }
 
 export function bytes(count) {

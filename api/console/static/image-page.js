@@ -41,6 +41,7 @@ function pictureOf(style) {
 async function showPicture() {
   const asked = view();
   const hides = ["blur", "pixelate"].includes(asked);
+  $("marks").disabled = asked !== "boxes";
   offerDownloads(image, asked);
   $("stage").setAttribute("aria-busy", "true");
   try {
@@ -88,19 +89,31 @@ function showFacts() {
   $("failure").textContent = image.failure?.reason ?? "";
   $("run").hidden = !image.flow_run;
   if (image.flow_run) $("run").href = image.flow_run.url;
-  const seconds = (value) => (value < 1 ? `${Math.round(value * 1000)} ms` : `${value.toFixed(1)} s`);
   const facts = {
+    Id: el("code", {}, image.id),
     Photo: image.width ? `${image.width} × ${image.height}, ${bytes(image.size_bytes)}, ${image.media_type.slice(6)}` : "to be fetched",
     Submitted: time(image.created_at),
     Finished: time(image.finished_at),
     Detector: image.detector ?? "–",
     "Least confidence": String(image.min_confidence),
     "Smallest face": `${image.min_face_size} px`,
-    Stored: image.annotate,
-    ...Object.fromEntries(Object.entries(image.timings).map(([step, value]) => [`Took, ${step}`, seconds(value)])),
-    Id: el("code", {}, image.id),
+    "Stored picture": image.annotate,
   };
   $("facts").replaceChildren(...Object.entries(facts).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+}
+
+function showTimes() {
+  const seconds = (value) => (value < 1 ? `${Math.round(value * 1000)} ms` : `${value.toFixed(1)} s`);
+  const steps = Object.entries(image.timings);
+  $("times").hidden = steps.length === 0;
+  const longest = Math.max(...steps.map(([, value]) => value));
+  $("steps").replaceChildren(
+    ...steps.flatMap(([step, value]) => {
+      const bar = el("span", { className: "bar-of", ariaHidden: "true" });
+      bar.style.width = `${(100 * value) / longest}%`;
+      return [el("dt", {}, step), el("dd", {}, seconds(value), bar)];
+    }),
+  );
 }
 
 function tell(now) {
@@ -108,6 +121,7 @@ function tell(now) {
   image = now;
   $("image").hidden = false;
   showFacts();
+  showTimes();
   setSlider();
   if (!hasEnded(image)) $("veil").textContent = `The photo is ${image.status}…`;
   if (image.media_type) showPicture();
@@ -118,7 +132,7 @@ function tell(now) {
 
 function missing(words) {
   $("missing").hidden = false;
-  $("missing").textContent = words;
+  $("missing-why").textContent = words;
 }
 
 $("views").addEventListener("change", showPicture);

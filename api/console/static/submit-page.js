@@ -109,7 +109,7 @@ async function sendOne(job) {
 
 pick(
   (files) => queue(files),
-  (url) => queue([{ url, name: url.split(/[?#]/)[0].slice(-200) }]),
+  (url) => queue([{ url, name: url.split(/[?#]/)[0].split("/").findLast(Boolean) }]),
 );
 $("sent-clear").addEventListener("click", () => {
   for (const row of rows) {
