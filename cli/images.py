@@ -78,7 +78,7 @@ def submit(
     failed = [image for image in ended if image["status"] != "completed"]
     if wait and not as_json:
         for image in failed:
-            why = (image["failure"] or {}).get("reason", image["status"])
+            why = image["failure"]["reason"] if image["failure"] else image["status"]
             typer.secho(f"{image['request_id']} ({image['id']}): {why}", fg="red", err=True)
         faces = sum(len(image["faces"]) for image in ended)
         typer.echo(

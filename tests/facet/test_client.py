@@ -175,5 +175,3 @@ def test_a_callback_is_verified_by_any_of_the_secrets_and_nothing_else() -> None
     for data, sent, secrets in forged:
         with pytest.raises(WebhookVerificationError):
             verify_callback(data, sent, *secrets)
-    with pytest.raises(ValueError):
-        verify_callback(body, headers, "no secret")

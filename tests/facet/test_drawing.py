@@ -35,7 +35,7 @@ def test_of_a_hidden_face_only_a_few_colours_are_left(annotation: Annotation) ->
     plain = drawn(pixels, [], Annotation.NONE)
     x, y, width, height = box
     inside = (slice(y, y + height), slice(x, x + width))
-    assert plain[inside].std() > 60 and hidden[inside].std() < 15
+    assert plain[inside].std() > 45 and hidden[inside].std() < 15
     cells = hidden[inside].reshape(-1, 3) // 16
     assert len(np.unique(cells, axis=0)) < 60
     far = np.ones(pixels.shape[:2], bool)
@@ -47,12 +47,12 @@ def test_of_a_hidden_face_only_a_few_colours_are_left(annotation: Annotation) ->
 def test_two_pictures_that_differ_in_a_face_alone_are_the_same_once_it_is_hidden(annotation: Annotation) -> None:
     """Details of the same mean colour, here a fine chequerboard and its negative, leave no trace."""
     rows, columns = np.indices((200, 200))
-    pattern = np.where((rows + columns) % 2, 160, 96).astype(np.uint8)[..., None].repeat(3, axis=2)
+    pattern = np.where((rows + columns) % 2, 160, 95).astype(np.uint8)[..., None].repeat(3, axis=2)
     one, other = np.full((200, 200, 3), 128, np.uint8), np.full((200, 200, 3), 128, np.uint8)
-    one[70:130, 70:130], other[70:130, 70:130] = pattern[70:130, 70:130], 256 - pattern[70:130, 70:130]
+    one[70:130, 70:130], other[70:130, 70:130] = pattern[70:130, 70:130], 255 - pattern[70:130, 70:130]
     hidden = [drawn(pixels, [face(70, 70, 60, 60)], annotation) for pixels in (one, other)]
     assert np.abs(hidden[0] - hidden[1]).max() <= 8
-    assert np.abs(one.astype(int) - other).max() == 64
+    assert np.abs(one.astype(int) - other).max() == 65
 
 
 @pytest.mark.parametrize("annotation", list(Annotation))

@@ -28,7 +28,9 @@ export const chip = (status) => el("span", { className: `chip ${status}` }, stat
 export function time(at) {
   if (!at) return "–";
   const when = new Date(at);
-  return el("time", { dateTime: at, title: when.toISOString() }, when.toLocaleString([], { dateStyle: "medium", timeStyle: "short" }));
+  const year = when.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
+  const parts = { year, month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" };
+  return el("time", { dateTime: at, title: when.toISOString() }, when.toLocaleString([], parts));
 }
 
 export function bytes(count) {

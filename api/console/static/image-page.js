@@ -90,7 +90,6 @@ function showFacts() {
   $("run").hidden = !image.flow_run;
   if (image.flow_run) $("run").href = image.flow_run.url;
   const facts = {
-    Id: el("code", {}, image.id),
     Photo: image.width ? `${image.width} × ${image.height}, ${bytes(image.size_bytes)}, ${image.media_type.slice(6)}` : "to be fetched",
     Submitted: time(image.created_at),
     Finished: time(image.finished_at),
@@ -99,7 +98,8 @@ function showFacts() {
     "Smallest face": `${image.min_face_size} px`,
     "Stored picture": image.annotate,
   };
-  $("facts").replaceChildren(...Object.entries(facts).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+  const rows = Object.entries(facts).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]);
+  $("facts").replaceChildren(...rows, el("dt", { className: "sr" }, "Id"), el("dd", { className: "wide" }, el("code", {}, image.id)));
 }
 
 function showTimes() {
