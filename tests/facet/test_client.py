@@ -110,9 +110,11 @@ def test_waiting_ends_at_its_time_and_for_what_is_not_there() -> None:
 
 def test_an_image_without_a_result_says_why() -> None:
     failed = answer(200, body=images(("a", "failed")))
-    with scripted(failed) as server, Client(server.url.removesuffix("/callback")) as client:
+    with scripted(failed) as server:
+        client = Client(server.url.removesuffix("/callback"))
         with pytest.raises(NoResult, match="does not decode"):
             client.result("a")
+        client.close()
 
 
 def test_the_asynchronous_client_does_the_same(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ export function send(path, body, key) {
   return json(path, { method: "POST", body: JSON.stringify(body), headers: { ...headers, "Content-Type": "application/json" } });
 }
 
-// A picture as an image element, and its blob: an <img> of its own could not send the key.
+// A picture as an image element, which could not send the key if it loaded itself.
 export async function picture(path) {
   const blob = await (await request(path)).blob();
   const image = new Image();
@@ -55,10 +55,11 @@ export async function picture(path) {
   try {
     await image.decode();
   } catch {
-    URL.revokeObjectURL(image.src);
     throw new ApiError(0, "not-shown", "This browser cannot show the picture.");
+  } finally {
+    URL.revokeObjectURL(image.src);
   }
-  return { image, blob };
+  return image;
 }
 
 async function problemOf(answer) {

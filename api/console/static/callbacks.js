@@ -4,14 +4,19 @@ import { $, chip, el, notify, plural, time } from "./dom.js";
 
 const PAUSE = 2000;
 
+let turn = 0;
+let drawn = "";
+
+// Shows them until none is pending; a later call takes over from an earlier one.
 export async function showCallbacks(imageId) {
-  for (;;) {
+  const mine = (turn += 1);
+  while (mine === turn) {
     let pause = PAUSE;
     try {
       const { deliveries } = await json(`/v1/deliveries?image_id=${imageId}`);
       $("callbacks").hidden = deliveries.length === 0;
-      if (JSON.stringify(deliveries) !== showCallbacks.last) draw(deliveries);
-      showCallbacks.last = JSON.stringify(deliveries);
+      if (JSON.stringify(deliveries) !== drawn) draw(deliveries);
+      drawn = JSON.stringify(deliveries);
       if (!deliveries.some((delivery) => delivery.state === "pending")) return;
     } catch (error) {
       pause = 1000 * (error.wait || 5);

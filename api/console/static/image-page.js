@@ -22,7 +22,7 @@ const shownFaces = () => image.faces.filter((face) => face.confidence >= least()
 // The photo for the canvas: as it was sent, or, where the browser does not know its format, as Facet decodes it.
 async function loadPhoto() {
   try {
-    return (await picture(`/v1/images/${id}/original`)).image;
+    return await picture(`/v1/images/${id}/original`);
   } catch (error) {
     if (error.code !== "not-shown" || image.status !== "completed") throw error;
     return pictureOf("none");
@@ -31,7 +31,7 @@ async function loadPhoto() {
 
 function pictureOf(style) {
   if (!pictures.has(style)) {
-    const loading = picture(`/v1/images/${id}/annotated?style=${style}`).then((found) => found.image);
+    const loading = picture(`/v1/images/${id}/annotated?style=${style}`);
     loading.catch(() => pictures.delete(style));
     pictures.set(style, loading);
   }

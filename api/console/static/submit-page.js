@@ -68,11 +68,23 @@ function fields(name) {
 
 const newKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((n) => n.toString(16).padStart(2, "0")).join("");
 
+function preview(file) {
+  const done = ({ type, target }) => {
+    URL.revokeObjectURL(target.src);
+    if (type === "error") target.remove(); // a format that this browser does not know
+  };
+  return el("img", { alt: "", loading: "lazy", decoding: "async", onload: done, onerror: done, src: URL.createObjectURL(file) });
+}
+
 function queue(jobs) {
-  if (!$("options").reportValidity()) return;
+  if (!$("options").checkValidity()) {
+    $("options").closest("details").open = true;
+    $("options").reportValidity();
+    return;
+  }
   for (const { file, url, name } of jobs) {
     const row = new Row(name);
-    if (file) row.frame.append(el("img", { alt: "", decoding: "async", src: URL.createObjectURL(file), onerror: (e) => e.target.remove() }));
+    if (file) row.frame.append(preview(file));
     waiting.push({ row, file, url, asked: fields(name), key: newKey() });
   }
   while (senders < SENDERS && waiting.length) sendAll();

@@ -21,7 +21,7 @@ export function thumbnail(frame, imageId, side) {
 
 async function load(frame, path, again = 3) {
   try {
-    const { image } = await picture(path);
+    const image = await picture(path);
     image.alt = "";
     frame.replaceChildren(image);
   } catch (error) {
