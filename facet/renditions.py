@@ -17,6 +17,9 @@ from facet.models import Image
 from facet.storage import ObjectStore
 
 _WAIT_SECONDS = 10.0
+_BUSY = "Too many pictures are being drawn."
+_MOST_WAITING = 16
+"""Each holds a thread of the API, which has some forty for all requests."""
 
 
 class Renditions:
@@ -26,6 +29,7 @@ class Renditions:
         self._store = store
         self._decoder = decoder
         self._place = BoundedSemaphore(1)
+        self._waiting = BoundedSemaphore(_MOST_WAITING)
 
     def draw(self, image: Image, annotation: Annotation, *, max_side: int | None = None) -> bytes:
         """A JPEG of a completed image, of which the longer side is at most `max_side` pixels.
@@ -41,8 +45,13 @@ class Renditions:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        if not self._place.acquire(timeout=_WAIT_SECONDS):
-            raise Overloaded("Too many pictures are being drawn.")
+        if not self._waiting.acquire(blocking=False):
+            raise Overloaded(_BUSY)
+        try:
+            if not self._place.acquire(timeout=_WAIT_SECONDS):
+                raise Overloaded(_BUSY)
+        finally:
+            self._waiting.release()
         try:
             yield
         finally:

@@ -1,6 +1,7 @@
 """Annotated pictures in every style: as they were asked for at first, and drawn when they are asked for."""
 
 import io
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -91,6 +92,12 @@ def test_one_picture_is_drawn_at_a_time_and_the_rest_are_told_to_come_later(
     with services.renditions._turn():
         answer = client.get(f"/v1/images/{image_id}/annotated", params={"style": "blur"})
     assert_problem(answer, 503, "overloaded")
+    monkeypatch.setattr("facet.renditions._WAIT_SECONDS", 30)
+    with services.renditions._turn(), ExitStack() as waiting:
+        for _ in range(16):
+            waiting.enter_context(services.renditions._waiting)
+        at_once = client.get(f"/v1/images/{image_id}/annotated", params={"style": "blur"})
+    assert_problem(at_once, 503, "overloaded")
     assert int(answer.headers["retry-after"]) > 0
     assert client.get(f"/v1/images/{image_id}/annotated", params={"style": "blur"}).status_code == 200
 
