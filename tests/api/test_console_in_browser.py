@@ -72,8 +72,7 @@ def crew(stack: Stack) -> str:
 def shoot(page: Page, name: str) -> None:
     if SCREENSHOTS:
         page.wait_for_timeout(700)
-        shot = Pillow.open(io.BytesIO(page.screenshot()))
-        shot.convert("RGB").quantize(256).save(Path(SCREENSHOTS) / f"{name}.png", optimize=True)
+        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.jpg", quality=88)
 
 
 def open_image(page: Page, image_id: str) -> None:

@@ -29,7 +29,7 @@ export function time(at) {
   if (!at) return "–";
   const when = new Date(at);
   const year = when.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
-  const parts = { year, month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" };
+  const parts = { year, month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
   return el("time", { dateTime: at, title: when.toISOString() }, when.toLocaleString([], parts));
 }
 
