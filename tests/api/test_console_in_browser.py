@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image as Pillow
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browser import chromium, watched_page
+from tests.support.browser import check_accessible, chromium, watched_page
 from tests.support.images import group, picture
-from tests.support.processes import answers, running, wait_for
+from tests.support.processes import wait_for
 from tests.support.receiver import Receiver
 from tests.support.stack import ROOT, Stack, new_stack, started
 
@@ -147,7 +146,8 @@ def test_faces_are_hidden_on_the_page_and_in_the_download(
     with page.expect_response(lambda answer: f"style={style}" in answer.url):
         page.get_by_text(style.capitalize(), exact=True).click()
     expect(page.locator("#canvas")).to_have_attribute("aria-label", f"The photo with {word} faces, 1 face")
-    shoot(page, style)
+    if style == "blur":
+        shoot(page, style)
     with page.expect_download() as download:
         page.locator("#download-picture").click()
     assert download.value.suggested_filename == f"portrait-{style}.jpg"
@@ -235,11 +235,6 @@ def test_the_gallery_filters_and_its_address_says_so(stack: Stack, page: Page, p
     expect(page.get_by_role("heading", level=1)).to_have_text("portrait")
 
 
-def check_accessible(page: Page) -> None:
-    results = Axe().run(page)
-    assert results.violations_count == 0, results.generate_report()
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_is_accessible_in_either_scheme_and_fits_a_phone(
     browser: Browser, stack: Stack, receiver: Receiver, tmp_path: Path, scheme: str
@@ -282,51 +277,10 @@ def test_every_page_is_accessible_in_either_scheme_and_fits_a_phone(
             page.goto(path)
             expect(page.locator(there).first).to_be_visible()
             assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
-            shoot(page, f"phone-{scheme}-{path.strip('/').split('?')[0] or 'submit'}")
+            if scheme == "light":
+                shoot(page, f"phone-{path.strip('/').split('?')[0] or 'submit'}")
 
 
 def test_the_api_docs_are_shown_without_the_internet(page: Page) -> None:
     page.goto("/docs")
     expect(page.get_by_text("/v1/images/{image_id}/annotated").first).to_be_visible()
-    shoot(page, "docs")
-
-
-@pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[str]:
-    """The URL of an API alone that wants a key."""
-    stack = new_stack(tmp_path / "home", FACET_API_KEYS=f"shop:submit:{'k' * 40}", FACET_LINK_SECRET="l" * 40)
-    stack.home.mkdir()
-    upgraded = [[*stack.command, "db", "upgrade"], [*stack.command, "api"]]
-    with running(upgraded[0], tmp_path / "db.log", env=stack.environment, cwd=ROOT) as upgrade:
-        assert upgrade.wait(60) == 0, (tmp_path / "db.log").read_text()
-    environment = stack.environment | {"PREFECT_API_URL": "http://127.0.0.1:1/api"}
-    with running(upgraded[1], tmp_path / "api.log", env=environment, cwd=ROOT):
-        wait_for(lambda: answers(stack.port), 60, "the API answers")
-        yield stack.url
-
-
-def test_where_keys_are_on_the_page_asks_for_one_and_keeps_it_in_the_tab(browser: Browser, guarded: str) -> None:
-    with watched_page(browser, guarded) as page:
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto("/")
-        dialog = page.get_by_role("dialog", name="Sign in")
-        expect(dialog).to_be_visible()
-        check_accessible(page)
-        shoot(page, "sign-in")
-        dialog.get_by_label("API key").fill("wrong")
-        dialog.get_by_role("button", name="Sign in").click()
-        expect(dialog).to_contain_text("unknown or revoked")
-        dialog.get_by_label("API key").fill("k" * 40)
-        page.keyboard.press("Enter")
-        expect(dialog).to_be_hidden()
-        page.locator("#photos").set_input_files([PHOTO])
-        expect(page.locator("#sent-list li")).to_contain_text("queued")
-        page.get_by_role("link", name="eileen-collins.jpg").click()
-        expect(page.locator("#veil")).to_be_hidden()
-        assert page.locator("#canvas").evaluate(GREEN) == 0
-        assert page.context.cookies() == [] and not [url for url in asked if "kkkk" in url]
-        assert page.evaluate("localStorage.length") == 0
-        page.get_by_role("button", name="Sign out").click()
-        expect(page.get_by_role("dialog", name="Sign in")).to_be_visible()
-        assert page.evaluate("JSON.stringify(sessionStorage)").find("kkkk") < 0

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 
@@ -40,6 +41,12 @@ def watched_page(browser: Browser, origin: str, **options: Any) -> Iterator[Page
         assert faults == []
     finally:
         context.close()
+
+
+def check_accessible(page: Page) -> None:
+    """Axe finds no fault in the page as it is now."""
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
 
 
 def _failed(text: str) -> bool:
