@@ -39,7 +39,7 @@ export class FaceCanvas {
       const [x, y, w, h] = face.box.map((value) => value * scale);
       const colour = isChosen ? CHOSEN : FACE;
       frame(pen, x, y, w, h, colour);
-      if (landmarks && boxes) for (const [px, py] of Object.values(face.keypoints)) mark(pen, px * scale, py * scale, colour);
+      if (landmarks && boxes) for (const [px, py] of Object.values(face.keypoints)) mark(pen, px * scale, py * scale, w, colour);
       if (labels && boxes) label(pen, face.confidence.toFixed(4), x, y + h, colour);
     }
   }
@@ -56,11 +56,13 @@ function frame(pen, x, y, w, h, colour) {
   }
 }
 
-function mark(pen, x, y, colour) {
-  for (const [radius, style] of [[3.4, SHADE], [2.3, colour]]) {
+// Smaller on a small face, which it would cover.
+function mark(pen, x, y, faceWidth, colour) {
+  const radius = Math.min(2.3, Math.max(0.9, 0.035 * faceWidth));
+  for (const [size, style] of [[radius + 1, SHADE], [radius, colour]]) {
     pen.fillStyle = style;
     pen.beginPath();
-    pen.arc(x, y, radius, 0, 2 * Math.PI);
+    pen.arc(x, y, size, 0, 2 * Math.PI);
     pen.fill();
   }
 }
@@ -68,11 +70,13 @@ function mark(pen, x, y, colour) {
 function label(pen, text, x, y, colour) {
   pen.font = FONT;
   const width = pen.measureText(text).width + 10;
-  const top = Math.min(y + 4, pen.canvas.height / (devicePixelRatio || 1) - 18);
+  const density = devicePixelRatio || 1;
+  const top = Math.min(y + 4, pen.canvas.height / density - 18);
+  const left = Math.max(0, Math.min(x, pen.canvas.width / density - width));
   pen.fillStyle = SHADE;
   pen.beginPath();
-  pen.roundRect(x, top, width, 18, 4);
+  pen.roundRect(left, top, width, 18, 4);
   pen.fill();
   pen.fillStyle = colour;
-  pen.fillText(text, x + 5, top + 13);
+  pen.fillText(text, left + 5, top + 13);
 }
