@@ -26,15 +26,20 @@ from facet.settings import Settings
 
 LIVENESS = "/healthz"
 PICTURES = "/v1/pictures/"
+ASSETS = "/assets/"
+_PAGES = {"/", "/gallery", "/image"}
 _DOCS = {"/docs", "/openapi.json"}
 _PRINCIPAL = "facet.principal"
 
 
 def public_paths(settings: Settings) -> set[str]:
-    """The paths that need no key, besides `PICTURES`, which need a signature."""
+    """The paths that need no key, besides `ASSETS`, and `PICTURES`, which need a signature.
+
+    The console's pages are among them: they hold nothing, and a browser sends no key when it opens one.
+    """
     docs = _DOCS if settings.docs == "open" else set()
     metrics = {"/metrics"} if settings.metrics == "open" else set()
-    return {LIVENESS, "/readyz"} | docs | metrics
+    return {LIVENESS, "/readyz"} | _PAGES | docs | metrics
 
 
 class Access:
@@ -62,7 +67,7 @@ class Access:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if path == LIVENESS:
             return None
-        if path in self._public or path.startswith(PICTURES):
+        if path in self._public or path.startswith((PICTURES, ASSETS)):
             _limit(self._per_address, _address(scope))
             return None
         headers = Headers(scope=scope)

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from api import problems
-from api.access import Access, admins_only
+from api import console, problems
+from api.access import ASSETS, Access, admins_only
 from api.body_limits import BodyLimits
 from api.metrics import RequestMetrics
-from api.routes import deliveries, docs, health, images, legacy, pictures, reprocessings, submissions
+from api.routes import activity, deliveries, docs, health, images, legacy, pictures, reprocessings, submissions
 from api.security_headers import SecurityHeaders
 from api.state import State
 from deployments.delivery_runs import DeliveryRuns
@@ -73,8 +73,9 @@ def create_app(services: Services | None = None) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestMetrics)
     problems.install(app)
-    for routes in (submissions, images, pictures, deliveries, reprocessings, legacy, health, docs):
+    for routes in (submissions, images, pictures, deliveries, activity, reprocessings, legacy, health, docs, console):
         app.include_router(routes.router)
+    app.mount(ASSETS, console.Assets(), name="assets")
     admin_only = [admins_only] if settings.metrics == "admin" else []
     app.include_router(health.metrics_router, dependencies=admin_only)
     logging.getLogger("facet").setLevel(services.settings.log_level)

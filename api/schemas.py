@@ -8,6 +8,7 @@ from fastapi import Header, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.problems import ProblemDetails
+from facet.annotations import Annotation, AskedAnnotation
 from facet.images import FORMATS
 from facet.models import DeliveryState, ImageStatus, ReprocessingState
 from facet.reprocessing.request import ReprocessingRequest
@@ -53,7 +54,11 @@ class SubmissionFields(BaseModel):
     min_face_size: int | None = Field(
         None, ge=10, le=10_000, description="Smallest face searched for, in pixels. Default: 20."
     )
-    annotate: bool = Field(True, description="Whether the annotated picture is wanted.")
+    annotate: AskedAnnotation = Field(
+        Annotation.BOXES,
+        description="What is made of the faces in the annotated picture: `boxes` around them, or hidden by `blur` or "
+        "`pixelate`; `none`: no such picture. `true` is boxes, `false` none.",
+    )
 
 
 class ImageUpload(SubmissionFields):
@@ -186,7 +191,7 @@ class Image(BaseModel):
     height: int | None = Field(description="Pixels of the upright image.")
     min_confidence: float
     min_face_size: int
-    annotate: bool
+    annotate: Annotation
     faces: list[Face]
     detector: str | None = Field(examples=["mtcnn 1.0.0"])
     timings: dict[str, float] = Field(
@@ -273,6 +278,16 @@ class CallbackBody(BaseModel):
     output_image_url: str | None = Field(examples=[f"{_SELF}/annotated"])
     status: ImageStatus = Field(examples=["completed"])
     failure: Failure | None
+
+
+class Activity(BaseModel):
+    """Counts of images; the lists are of the last five minutes, oldest first."""
+
+    queued: int = Field(description="Images that wait now.")
+    processing: int = Field(description="Images that are in work now.")
+    step_seconds: int = Field(description="Seconds of each step of the lists.")
+    finished: list[int] = Field(description="Images that finished in each step.")
+    unfinished: list[int] = Field(description="Images that waited or were in work at the end of each step.")
 
 
 class Part(BaseModel):

@@ -3,6 +3,7 @@
 from api import schemas
 from deployments.flow_runs import ui_url
 from facet.access import Principal
+from facet.annotations import Annotation
 from facet.models import Delivery, DeliveryState, Face, Image, Run
 from facet.settings import Settings
 
@@ -12,7 +13,7 @@ def links(image: Image, settings: Settings) -> schemas.Links:
     return schemas.Links(
         self=url,
         original=f"{url}/original",
-        annotated=f"{url}/annotated" if image.annotate else None,
+        annotated=None if image.annotate is Annotation.NONE else f"{url}/annotated",
         flow_run=f"{url}/flow-run",
     )
 

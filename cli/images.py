@@ -2,11 +2,11 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -14,11 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from cli.services import fail
-from facet.client import ApiError, Client
+from facet.annotations import Annotation
+from facet.client import Accepted, ApiError, Client, Image, Reprocessing, SubmissionFields
 from facet.settings import get_settings
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
 _SENDERS = 4
+Row = TypeVar("Row", bound=Mapping[str, Any])
 
 Url = Annotated[str | None, typer.Option("--url", envvar="FACET_URL", help="The API. Default: as the settings say.")]
 Key = Annotated[str | None, typer.Option(envvar="FACET_API_KEY", help="API key, sent as Bearer.", show_default=False)]
@@ -32,25 +34,25 @@ def submit(
     request_id: Annotated[str | None, typer.Option(help="Name of the request. Default: each file's name.")] = None,
     min_confidence: Annotated[float | None, typer.Option(min=0, max=1)] = None,
     min_face_size: Annotated[int | None, typer.Option(min=10)] = None,
-    annotate: Annotated[bool, typer.Option(help="Whether the annotated pictures are wanted.")] = True,
+    annotate: Annotated[Annotation, typer.Option(help="What is made of the faces in the picture.")] = Annotation.BOXES,
     as_json: AsJson = False,
     url: Url = None,
     api_key: Key = None,
 ) -> None:
     """Submit photos: files, all photos of folders, or URLs."""
     photos = list(_photos(sources))
-    fields: dict[str, Any] = {
+    fields: SubmissionFields = {
         "callback_url": callback,
         "min_confidence": min_confidence,
         "min_face_size": min_face_size,
-        "annotate": annotate,
+        "annotate": annotate.value,
     }
     refused: list[tuple[str, str]] = []
-    ended: list[dict[str, Any]] = []
+    ended: list[Image] = []
     with api(url, api_key) as client, watched(hidden=as_json) as progress:
         sending = progress.add_task("submitted", total=len(photos))
 
-        def send(photo: tuple[Path | str, str]) -> dict[str, Any] | None:
+        def send(photo: tuple[Path | str, str]) -> Accepted | None:
             source, name = photo
             try:
                 return client.submit(source, request_id=request_id or name, **fields)
@@ -76,7 +78,7 @@ def submit(
     failed = [image for image in ended if image["status"] != "completed"]
     if wait and not as_json:
         for image in failed:
-            why = (image["failure"] or {}).get("reason", image["status"])
+            why = image["failure"]["reason"] if image["failure"] else image["status"]
             typer.secho(f"{image['request_id']} ({image['id']}): {why}", fg="red", err=True)
         faces = sum(len(image["faces"]) for image in ended)
         typer.echo(
@@ -103,7 +105,7 @@ def _photos(sources: list[str]) -> Iterator[tuple[Path | str, str]]:
             raise typer.BadParameter(f"There is no file, folder or URL {source}.")
 
 
-def _await(client: Client, image_ids: list[str], progress: Progress) -> list[dict[str, Any]]:
+def _await(client: Client, image_ids: list[str], progress: Progress) -> list[Image]:
     ended, waiting = [], progress.add_task("finished", total=len(image_ids))
     for image in client.wait(image_ids):
         ended.append(image)
@@ -206,7 +208,7 @@ def api(url: str | None, api_key: str | None) -> Iterator[Client]:
         client.close()
 
 
-def show(rows: list[dict[str, Any]], as_json: bool, columns: dict[str, Callable[[dict[str, Any]], str]]) -> None:
+def show(rows: Sequence[Row], as_json: bool, columns: dict[str, Callable[[Row], str]]) -> None:
     """A table, or JSON lines."""
     if as_json:
         for row in rows:
@@ -228,7 +230,7 @@ def watched(*, hidden: bool) -> Iterator[Progress]:
         yield progress
 
 
-def track(progress: Progress, task: TaskID, reprocessing: dict[str, Any]) -> None:
+def track(progress: Progress, task: TaskID, reprocessing: Reprocessing) -> None:
     """Move the bar of a reprocessing."""
     done = reprocessing["taken"] - reprocessing["open"]
     progress.update(task, total=reprocessing["total"], completed=done, description=reprocessing["state"])

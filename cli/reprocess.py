@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.images import AsJson, Key, Url, api, show, track, watched
+from facet.client import Reprocessing
 from facet.reprocessing.request import ReprocessingRequest
 
 _POLL_SECONDS = 1.0
@@ -118,7 +119,7 @@ _one("resume", "Go on where it was.")
 _one("cancel", "End it for good; images that still wait keep the result that they have.")
 
 
-def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
+def _show(rows: list[Reprocessing], as_json: bool) -> None:
     show(
         rows,
         as_json,
@@ -132,7 +133,7 @@ def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
     )
 
 
-def _so_far(row: dict[str, Any]) -> str:
+def _so_far(row: Reprocessing) -> str:
     total = "?" if row["total"] is None else row["total"]
     return f"{row['completed']} of {total} completed, {row['failed']} failed, {row['open']} under way"
 

@@ -61,7 +61,7 @@ def up(
         with _stack(settings) as supervisor:
             await_ready(settings, supervisor)
             typer.echo(
-                f"\n  API         {settings.base_url}\n  API docs    {settings.base_url}/docs\n"
+                f"\n  Console     {settings.base_url}/\n  API docs    {settings.base_url}/docs\n"
                 f"  Prefect UI  {prefect_url(settings)}\n  Logs        {settings.home.absolute() / 'logs'}\n\n"
                 "Ctrl-C ends it; what was submitted is kept."
             )

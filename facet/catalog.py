@@ -12,6 +12,7 @@ from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.orm import Session, selectinload
 
 from facet.access import EVERYONE, Principal
+from facet.annotations import Annotation
 from facet.cursors import Cursor
 from facet.database import Database
 from facet.decoding import Decoder
@@ -34,7 +35,7 @@ class Submission:
     callback_url: str | None
     min_confidence: float
     min_face_size: int
-    annotate: bool
+    annotate: Annotation
     owner: str | None = None
 
 
@@ -115,7 +116,14 @@ class Catalog:
             ).one_or_none()
 
     def page(
-        self, who: Principal, *, status: ImageStatus | None, request_id: str | None, cursor: str | None, limit: int
+        self,
+        who: Principal,
+        *,
+        status: ImageStatus | None,
+        request_id: str | None,
+        image_ids: Sequence[UUID] = (),
+        cursor: str | None,
+        limit: int,
     ) -> Page:
         """The images that they may see, newest first. Raises BadCursor."""
         query = (
@@ -129,6 +137,8 @@ class Catalog:
             query = query.where(Image.status == status)
         if request_id:
             query = query.where(Image.request_id == request_id)
+        if image_ids:
+            query = query.where(Image.id.in_(image_ids))
         if cursor:
             query = query.where(Cursor.read(cursor).is_before(Image.created_at, Image.id))
         with self._database.read() as session:

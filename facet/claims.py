@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import delete, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from facet.annotations import Annotation
 from facet.database import Database, utcnow
 from facet.errors import Unavailable
 from facet.images import Header
@@ -211,7 +212,7 @@ class Claims:
                 if image.annotated_key not in (None, job.annotated_key):
                     replaced.append(image.annotated_key)
                 image.status, image.result_epoch, image.finished_at = ImageStatus.COMPLETED, job.epoch, now
-                image.annotated_key = job.annotated_key if job.annotate else None
+                image.annotated_key = None if job.annotate is Annotation.NONE else job.annotated_key
                 image.detector = job.detector
                 image.timings = job.timings | {"total": round((now - _asked_at(image)).total_seconds(), 3)}
                 if redos.complete(session, image, len(job.faces), now):

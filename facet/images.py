@@ -1,10 +1,9 @@
-"""Pictures as bytes and as pixels: recognise, decode, draw, encode."""
+"""Pictures as bytes and as pixels: recognise and decode."""
 
 import io
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -35,8 +34,6 @@ MAX_SIDE = 16_384
 
 Pixels = NDArray[np.uint8]
 
-_GREEN = (0, 255, 0)
-_JPEG_QUALITY = 92
 _STRIP_ROWS = 256
 _OPENCV = ("JPEG", "PNG", "WEBP", "BMP")
 _REDUCED = {  # in BGR: OpenCV reduces to no other
@@ -66,15 +63,6 @@ class Header:
     height: int
     orientation: int
     by_opencv: bool
-
-
-class DrawnFace(Protocol):
-    """What `draw_faces` needs of a face: box [x, y, width, height] in pixels."""
-
-    @property
-    def confidence(self) -> float: ...
-    @property
-    def box(self) -> list[int]: ...
 
 
 def read_header(data: bytes, *, max_pixels: int, max_side: int = MAX_SIDE) -> Header:
@@ -225,26 +213,3 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     return np.ascontiguousarray(pixels)
-
-
-def draw_faces(pixels: Pixels, faces: Sequence[DrawnFace]) -> bytes:
-    """A JPEG of the picture with a green box around each face, and its confidence beneath."""
-    canvas = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), np.uint8)
-    line = max(1, round(max(pixels.shape[:2]) / 600))
-    for face in faces:
-        x, y, width, height = face.box
-        cv2.rectangle(canvas, (x, y), (x + width, y + height), _GREEN, line)
-        label = f"P: {face.confidence:.4f}"
-        scale = max(0.3, min(width / 110, 2.0))
-        (_, text_height), _ = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, scale, line)
-        below = min(y + height + text_height + 4 * line, pixels.shape[0] - 2)
-        cv2.putText(canvas, label, (x, below), cv2.FONT_HERSHEY_SIMPLEX, scale, _GREEN, line, cv2.LINE_AA)
-    return encode_jpeg(canvas)
-
-
-def encode_jpeg(canvas: Pixels) -> bytes:
-    """JPEG bytes of a BGR picture."""
-    done, data = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    if not done:
-        raise ImageError("unencodable", "The annotated picture cannot be encoded as JPEG.")
-    return data.tobytes()

@@ -6,6 +6,8 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from facet.annotations import AskedAnnotation
+
 
 class FoundFace(BaseModel):
     """A face as the contract has it: box [x, y, width, height], keypoints [x, y], in pixels of the upright image."""
@@ -43,7 +45,7 @@ class ImageJob(BaseModel):
     callback_url: str | None
     min_confidence: float
     min_face_size: int
-    annotate: bool
+    annotate: AskedAnnotation
 
     width: int = 0
     height: int = 0

@@ -9,6 +9,7 @@ from sqlalchemy import JSON, Enum, ForeignKey, Index, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from facet.access import KeyScope
+from facet.annotations import Annotation
 from facet.database import UTCDateTime, utcnow
 
 
@@ -105,7 +106,7 @@ class Image(Base):
     callback_url: Mapped[str | None] = mapped_column(String(2000))
     min_confidence: Mapped[float]
     min_face_size: Mapped[int]
-    annotate: Mapped[bool]
+    annotate: Mapped[Annotation] = mapped_column(_word(Annotation))
 
     claim_epoch: Mapped[int] = mapped_column(default=0)
     result_epoch: Mapped[int | None]
@@ -133,6 +134,7 @@ class Image(Base):
     __table_args__ = (
         Index("ix_images_queue", "status", "lane", "available_at", "created_at"),
         Index("ix_images_created", "created_at", "id"),
+        Index("ix_images_finished", "finished_at"),
         Index("ix_images_owner", "owner", "created_at", "id"),
     )
 

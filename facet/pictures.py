@@ -7,7 +7,8 @@ from uuid import UUID
 import numpy as np
 
 from facet.decoding import Decoder
-from facet.images import Pixels, draw_faces
+from facet.drawing import annotated
+from facet.images import Pixels
 from facet.jobs import ImageJob
 from facet.storage import ObjectStore
 
@@ -52,10 +53,11 @@ class Pictures:
         return pixels
 
     def annotated(self, job: ImageJob) -> bytes:
-        """The picture with its faces drawn, as JPEG; of the size of its pixels."""
+        """The picture with its faces shown or hidden, as JPEG; of the size of its pixels."""
         if (drawn := self._annotated.get(job.image_id)) is None:
             pixels = self.pixels(job)
-            drawn = draw_faces(pixels, [face.scaled(pixels.shape[1] / job.width) for face in job.faces])
+            faces = [face.scaled(pixels.shape[1] / job.width) for face in job.faces]
+            drawn = annotated(pixels, faces, job.annotate)
             self._annotated[job.image_id] = drawn
             _drop_oldest(self._annotated, _FILE_BYTES_KEPT)
         return drawn

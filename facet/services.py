@@ -14,6 +14,7 @@ from facet.egress import Egress
 from facet.idempotency import IdempotencyKeys
 from facet.image_urls import ImageUrls
 from facet.links import Links
+from facet.renditions import Renditions
 from facet.reprocessing.feeder import Feeder
 from facet.reprocessing.reprocessings import Reprocessings
 from facet.settings import Settings, get_settings
@@ -42,6 +43,10 @@ class Services:
     @cached_property
     def catalog(self) -> Catalog:
         return Catalog(self.database, self.store, self.decoder, self.settings)
+
+    @cached_property
+    def renditions(self) -> Renditions:
+        return Renditions(self.store, self.decoder)
 
     @cached_property
     def image_urls(self) -> ImageUrls:

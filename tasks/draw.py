@@ -1,8 +1,9 @@
-"""Draw the faces."""
+"""Show or hide the faces."""
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from facet.annotations import Annotation
 from facet.jobs import ImageJob, Jobs
 from facet.pictures import Pictures
 from tasks.each_image import TRANSIENT_RETRIES, each_image
@@ -13,7 +14,7 @@ def draw(jobs: Jobs, pictures: Pictures) -> Jobs:
     """Draw the annotated picture of each job that asks for one."""
 
     def work(job: ImageJob) -> ImageJob:
-        if job.annotate:
+        if job.annotate is not Annotation.NONE:
             pictures.annotated(job)
         return job
 

@@ -8,6 +8,7 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from facet.annotations import Annotation
 from facet.errors import Unavailable
 from facet.jobs import ImageJob, Jobs
 from facet.pictures import Pictures
@@ -20,7 +21,7 @@ def upload(jobs: Jobs, pictures: Pictures, services: Services) -> Jobs:
     """Store each annotated picture, then make the new results the ones that are read."""
 
     def store(job: ImageJob) -> ImageJob:
-        if job.annotate:
+        if job.annotate is not Annotation.NONE:
             services.store.put(job.annotated_key, pictures.annotated(job), "image/jpeg")
         return job
 
@@ -36,7 +37,7 @@ def upload(jobs: Jobs, pictures: Pictures, services: Services) -> Jobs:
 
     stored = each_image("upload", jobs, store, threads=IO_THREADS)
     done = all_images("complete", stored, complete)
-    _show([job for job in done if job.live and job.annotate], services)
+    _show([job for job in done if job.live and job.annotate is not Annotation.NONE], services)
     return done
 
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from api import schemas, views
@@ -12,6 +12,8 @@ from api.problems import Problem, responses
 from api.state import AppState, State
 from deployments.flow_runs import ui_url
 from facet.access import Principal
+from facet.annotations import Annotation
+from facet.errors import ImageError, ObjectNotFound
 from facet.models import Image, ImageStatus
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
@@ -24,11 +26,14 @@ def list_images(
     who: Reader,
     status: ImageStatus | None = None,
     request_id: Annotated[str | None, Query(max_length=200)] = None,
+    image_id: Annotated[list[UUID] | None, Query(max_length=200, description="Only these; may be repeated.")] = None,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> schemas.ImagePage:
     """The images, newest first."""
-    page = state.services.catalog.page(who, status=status, request_id=request_id, cursor=cursor, limit=limit)
+    page = state.services.catalog.page(
+        who, status=status, request_id=request_id, image_ids=image_id or (), cursor=cursor, limit=limit
+    )
     settings = state.services.settings
     return schemas.ImagePage(
         images=[views.full(image, settings, who) for image in page.images], next_cursor=page.next_cursor
@@ -53,9 +58,32 @@ def get_original(state: AppState, who: Reader, image_id: UUID) -> Response:
 
 
 @router.get("/{image_id}/annotated", response_class=Response, responses=PICTURE | responses(404, 422, 503))
-def get_annotated(state: AppState, who: Reader, image_id: UUID) -> Response:
-    """The photo with its faces drawn."""
-    return annotated_picture(state, image_id, who)
+def get_annotated(
+    state: AppState,
+    who: Reader,
+    request: Request,
+    image_id: UUID,
+    style: Annotated[Annotation | None, Query(description="Draw it so now. Default: as it was stored.")] = None,
+    max_side: Annotated[int | None, Query(ge=16, le=16_384, description="Draw it no larger, in pixels.")] = None,
+) -> Response:
+    """The photo with its faces shown by boxes, or hidden; without metadata, such as where it was taken."""
+    if style is None and max_side is None:
+        return annotated_picture(state, image_id, who)
+    image = find(state, image_id, who)
+    if image.result_epoch is None:
+        raise Problem(404, *_why_not_annotated(image))
+    style = style or image.annotate
+    headers = _HEADERS | {
+        "Content-Disposition": f'inline; filename="{image.id}-{style}.jpg"',
+        "ETag": f'"{image.result_epoch}-{style}-{max_side or 0}"',
+    }
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    try:
+        picture = state.services.renditions.draw(image, style, max_side=max_side)
+    except (ObjectNotFound, ImageError):
+        raise Problem(404, "gone", "The photo was lost from the object store, so nothing can be drawn on it.") from None
+    return Response(picture, media_type="image/jpeg", headers=headers)
 
 
 @router.get(
@@ -98,10 +126,10 @@ def _why_not_annotated(image: Image) -> tuple[str, str]:
             "not-yet",
             f"The image is {image.status}; its annotated picture is not there yet. Try again shortly.",
         )
-    if image.status is ImageStatus.COMPLETED and image.annotate:
+    if image.status is ImageStatus.COMPLETED and image.annotate is not Annotation.NONE:
         return "gone", "The annotated picture was lost from the object store, and could not be drawn anew."
     if image.status is ImageStatus.COMPLETED:
-        return "not-annotated", "The image was submitted with annotate=false."
+        return "not-annotated", "The image was submitted with annotate=none. Add ?style=boxes to have it drawn now."
     return "no-result", f"The image is {image.status}: {image.failure_reason}"
 
 

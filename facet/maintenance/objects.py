@@ -20,8 +20,9 @@ from facet.access import EVERYONE
 from facet.catalog import Catalog
 from facet.claims import Claims
 from facet.database import Database
+from facet.drawing import annotated
 from facet.errors import ImageError, ObjectNotFound
-from facet.images import decode, draw_faces
+from facet.images import decode
 from facet.jobs import OBJECT_MISSING, FoundFace
 from facet.maintenance.findings import Finding
 from facet.models import Image, ImageStatus
@@ -209,7 +210,7 @@ class ObjectAudit:
         faces = [FoundFace(confidence=face.confidence, box=face.box, keypoints=face.keypoints) for face in image.faces]
         try:
             pixels = decode(self._store.get(image.original_key), max_pixels=self._max_pixels)
-            self._store.put(key, draw_faces(pixels, faces), "image/jpeg")
+            self._store.put(key, annotated(pixels, faces, image.annotate), "image/jpeg")
             log.warning("The annotated picture of image %s was gone, and is drawn anew.", image_id)
         except (ObjectNotFound, ImageError) as error:
             log.warning(

@@ -50,7 +50,7 @@ def test_a_photo_is_accepted_and_kept_while_prefect_is_down(client: TestClient, 
     assert int(answer.headers["retry-after"]) > 0
     image = client.get(f"/v1/images/{body['id']}").json()
     assert (image["status"], image["width"], image["height"]) == ("queued", 512, 512)
-    assert (image["min_confidence"], image["min_face_size"], image["annotate"]) == (0.94, 20, True)
+    assert (image["min_confidence"], image["min_face_size"], image["annotate"]) == (0.94, 20, "boxes")
     original = client.get(f"/v1/images/{body['id']}/original")
     assert (original.content, original.headers["content-type"]) == (photo, "image/jpeg")
 

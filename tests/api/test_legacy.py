@@ -15,7 +15,7 @@ def test_a_photo_is_accepted_with_the_predecessors_answer(client: TestClient, su
     body = answer.json()
     assert (body["status"], body["request_id"]) == ("ok", "r-1")
     image = client.get(f"/v1/images/{body['image_id']}").json()
-    assert (image["min_confidence"], image["annotate"]) == (0.94, True)
+    assert (image["min_confidence"], image["annotate"]) == (0.94, "boxes")
 
 
 def test_the_annotated_jpeg_is_downloaded_by_image_id(client: TestClient, submit: Submit, services: Services) -> None:

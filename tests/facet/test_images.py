@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from facet.annotations import Annotation
+from facet.drawing import annotated
 from facet.errors import ImageError
-from facet.images import check, decode, draw_faces, read_header
+from facet.images import check, decode, read_header
 from facet.jobs import FoundFace
 from facet.structure import pixel_chunks, scan_ends
 from tests.hostile.pictures import UNDO, chunk, encoded
@@ -183,7 +185,7 @@ def test_pixels_are_rgb_and_upright(tmp_path) -> None:  # type: ignore[no-untype
 def test_drawn_faces_are_green_boxes_with_their_confidence_beneath() -> None:
     grey = np.full((200, 200, 3), 128, np.uint8)
     face = FoundFace(confidence=0.9987, box=[50, 40, 60, 80], keypoints={})
-    drawn = decode(draw_faces(grey, [face]), max_pixels=LIMIT).astype(int)
+    drawn = decode(annotated(grey, [face], Annotation.BOXES), max_pixels=LIMIT).astype(int)
     green = (drawn[..., 1] > 170) & (drawn[..., 0] < 110) & (drawn[..., 2] < 110)
     rows, columns = np.nonzero(green)
     assert (columns.min(), rows.min()) == (pytest.approx(50, abs=1), pytest.approx(40, abs=1))

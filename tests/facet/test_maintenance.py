@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from facet.access import EVERYONE
+from facet.annotations import Annotation
 from facet.catalog import Catalog, Submission
 from facet.claims import Claims
 from facet.database import Database, utcnow
@@ -102,7 +103,7 @@ def accept(catalog: Catalog, **changes: Any) -> Image:
         "callback_url": URL,
         "min_confidence": 0.9,
         "min_face_size": 20,
-        "annotate": True,
+        "annotate": Annotation.BOXES,
     }
     image = catalog.store(Submission(**fields | changes))
     catalog.commit([image])

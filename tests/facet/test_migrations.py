@@ -104,3 +104,30 @@ def test_what_hangs_on_an_image_survives_a_change_of_the_images_table(database_u
             assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1, "kept from here on"
             assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
     database.close()
+
+
+def test_pictures_that_were_wanted_or_not_keep_being_so(database_url: str) -> None:
+    database = Database(database_url)
+    migrate(database, up="0005")
+    with database.engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
+        for name, annotate in (("drawn", True), ("plain", False)):
+            connection.execute(
+                text(
+                    "INSERT INTO images (id, request_id, status, lane, created_at, available_at, min_confidence,"
+                    " min_face_size, annotate, claim_epoch, attempts, alone, timings) VALUES (:id, :name, 'queued',"
+                    " 'interactive', CURRENT_TIMESTAMP, CURRENT_TIMESTAMP, 0.9, 20, :annotate, 0, 0, false, '{}')"
+                ),
+                {"id": uuid4().hex if database.is_sqlite else uuid4(), "name": name, "annotate": annotate},
+            )
+
+    def kept() -> dict[str, object]:
+        with database.engine.connect() as connection:
+            return {name: value for name, value in connection.execute(text("SELECT request_id, annotate FROM images"))}
+
+    migrate(database, up="0007")
+    assert kept() == {"drawn": "boxes", "plain": "none"}
+    with database.engine.begin() as connection:
+        connection.execute(text("UPDATE images SET annotate = 'blur' WHERE request_id = 'drawn'"))
+    migrate(database, down="0005")
+    assert kept() == {"drawn": True, "plain": False}
+    database.close()

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
+from facet.annotations import Annotation
 from facet.decoding import Decoder
 from facet.detector import create_detector
 from facet.detector.base import DetectedFace, DetectionParameters
@@ -36,7 +37,7 @@ def new_job(width: int, height: int, faces: list[FoundFace] | None = None) -> Im
         callback_url=None,
         min_confidence=0.9,
         min_face_size=20,
-        annotate=True,
+        annotate=Annotation.BOXES,
         width=width,
         height=height,
         faces=faces or [],

@@ -1,9 +1,14 @@
 """Images for tests: rows to work on, and pictures made on the spot."""
 
+import io
+
 import cv2
 import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageFilter, ImageOps
 from sqlalchemy import select
 
+from facet.annotations import Annotation
 from facet.database import Database
 from facet.models import Image, Lane
 
@@ -13,6 +18,23 @@ def picture(width: int = 64, height: int = 48, form: str = "png") -> bytes:
     done, data = cv2.imencode(f".{form}", np.full((height, width, 3), 90, np.uint8))
     assert done
     return data.tobytes()
+
+
+def group(portrait: bytes) -> bytes:
+    """Four faces of different sizes and confidences, one of 0.9995 and the others under 0.998, on 1280 × 760 pixels."""
+    person = Pillow.open(io.BytesIO(portrait))
+    scene = Pillow.new("RGB", (1280, 760), "#39424e")
+    blurred, grey = person.filter(ImageFilter.GaussianBlur(5)), ImageOps.grayscale(person)
+    for each, size, at in (
+        (person, 614, (0, 146)),
+        (ImageOps.mirror(person), 512, (614, 0)),
+        (blurred, 384, (660, 376)),
+        (grey, 245, (1034, 514)),
+    ):
+        scene.paste(each.resize((size, size), Pillow.Resampling.LANCZOS), at)
+    out = io.BytesIO()
+    scene.save(out, "JPEG", quality=90)
+    return out.getvalue()
 
 
 def add_images(
@@ -33,7 +55,7 @@ def add_images(
                 callback_url=callback_url,
                 min_confidence=0.94,
                 min_face_size=20,
-                annotate=True,
+                annotate=Annotation.BOXES,
             )
             session.add(image)
         images.append(image)

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import insert, select, text
 
+from facet.annotations import Annotation
 from facet.database import Database
 from facet.images import read_header
 from facet.models import Image, ImageStatus, Redo, RedoState
@@ -39,7 +40,7 @@ def store_completed(home: Path, url: str, pictures: list[bytes], *, annotate: bo
                 "height": headers[data].height,
                 "min_confidence": 0.94,
                 "min_face_size": 20,
-                "annotate": annotate,
+                "annotate": Annotation.BOXES if annotate else Annotation.NONE,
                 "claim_epoch": 1,
                 "result_epoch": 1,
                 "detector": OLD,
