@@ -122,7 +122,9 @@ def test_pictures_that_were_wanted_or_not_keep_being_so(database_url: str) -> No
 
     def kept() -> dict[str, object]:
         with database.engine.connect() as connection:
-            return {name: value for name, value in connection.execute(text("SELECT request_id, annotation FROM images"))}
+            return {
+                name: value for name, value in connection.execute(text("SELECT request_id, annotation FROM images"))
+            }
 
     migrate(database, up="0007")
     assert kept() == {"drawn": "boxes", "plain": "none"}
