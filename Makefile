@@ -8,7 +8,7 @@ PROFILE ?= all
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-faults test-hostile lint format lock clean bench-service bench-bulk bench-detector
+.PHONY: help demo run env test test-faults test-hostile test-stack lint format lock clean bench-service bench-bulk bench-detector
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,12 @@ test-faults: $(VENV)/dev ## Kill, stop and fill each part of a running service: 
 test-hostile: $(VENV)/dev ## Every hostile file through the real API and a worker: a table, then one JSON line
 	@$(BIN)/python -m tests.hostile.run
 
+test-stack: $(VENV)/dev ## The image and docker-compose.yaml on a Docker engine, restarted and upgraded under load
+	@$(BIN)/python -m tests.stack
+
+env: ## A .env and a folder of random secrets for docker compose
+	@$(PYTHON) -m deployments.make_env
+
 bench-detector: $(VENV)/dev ## The detector beside the reference engine: parity, accuracy, speed
 	$(BIN)/python -m benchmarks.bench_detector
 
@@ -37,11 +43,12 @@ bench-service: $(VENV)/dev ## The service beside the bare detector and a stock w
 bench-bulk: $(VENV)/dev ## Bulk reprocessing beside the bare detector, and submissions beside it
 	$(BIN)/python -m benchmarks.bench_bulk
 
-lint: $(VENV)/dev ## Style, types, and the direction of imports
+lint: $(VENV)/dev ## Style, types, the direction of imports, and the Dockerfiles
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint deployments/Dockerfile tests/stack/Dockerfile
 
 format: $(VENV)/dev ## Put the code in its format
 	$(BIN)/ruff format .
@@ -52,6 +59,11 @@ lock: $(VENV)/uv ## Resolve the dependencies anew into the lock files
 	  pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header \
 	  --all-extras --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header \
+	  --extra docker --extra heif --extra redis -c requirements-dev.lock pyproject.toml -o deployments/requirements-onnx.lock
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header \
+	  --extra docker --extra heif --extra redis --extra tensorflow -c requirements-dev.lock pyproject.toml \
+	  -o deployments/requirements-tensorflow.lock
 
 clean: ## Remove the environment and the caches; state under FACET_HOME is kept
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -3,6 +3,8 @@
 import logging
 import os
 import sys
+import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +21,7 @@ def api() -> None:
 
     from cli.access import NotSafe, check_access
 
+    await_schema(settings, 120)
     try:
         check_access(settings)
     except NotSafe as error:
@@ -35,7 +38,7 @@ def api() -> None:
 def worker(
     pool: Annotated[str | None, typer.Option(help="Work pool to serve. Default: FACET_WORK_POOL.")] = None,
     slots: Annotated[int | None, typer.Option(min=1, help="Runs at a time. Default: FACET_WORKER_SLOTS.")] = None,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for Prefect and the deployment.")] = 120,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the migrations, Prefect and the deployment.")] = 120,
     stock: Annotated[bool, typer.Option("--stock", help="Prefect's own worker: a new process for each run.")] = False,
 ) -> None:
     """Run flow runs of the work pool, in processes that are kept warm."""
@@ -45,6 +48,7 @@ def worker(
 
     from deployments.deploy import DeployFailed, await_deployment
 
+    await_schema(settings, wait)
     try:
         await_deployment(wait)
     except DeployFailed as error:
@@ -66,6 +70,15 @@ def deploy(
         str | None,
         typer.Option(metavar="TYPE/NAME", help="Tell of failed flow runs by this block, such as sendgrid-email/ops."),
     ] = None,
+    docker_image: Annotated[
+        str | None, typer.Option(metavar="IMAGE", help="Make a docker work pool, with a container of it for each run.")
+    ] = None,
+    docker_network: Annotated[
+        list[str] | None, typer.Option(metavar="NETWORK", help="A network of those containers; may be repeated.")
+    ] = None,
+    docker_secrets: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="The host's folder that they see as /run/secrets.")
+    ] = None,
 ) -> None:
     """Make in Prefect the work pool, its queues, the deployments and the automations; repeating it is safe."""
     settings = get_settings()
@@ -73,9 +86,11 @@ def deploy(
 
     from deployments.deploy import DeployFailed
     from deployments.deploy import deploy as make
+    from deployments.docker_pool import DockerPool
 
+    docker = DockerPool(docker_image, docker_network or [], docker_secrets) if docker_image else None
     try:
-        make(settings, alert_webhook=alert_webhook, alert_block=alert_block)
+        make(settings, alert_webhook=alert_webhook, alert_block=alert_block, docker=docker)
     except DeployFailed as error:
         raise typer.Exit(fail(str(error))) from error
 
@@ -99,6 +114,32 @@ def db_upgrade() -> None:
         Database(get_settings().sqlalchemy_url).upgrade()
     except Unavailable as error:
         raise typer.Exit(fail(str(error))) from error
+
+
+def await_schema(settings: Settings, seconds: float) -> None:
+    """Wait until the database has at least this version's migrations; a later version's do no harm.
+
+    So a new release may be started before or after `facet db upgrade`. A database that does not answer is not waited
+    for: what is asked meanwhile is answered so, or tried again.
+    """
+    from facet.database import Database
+    from facet.errors import Unavailable
+
+    if settings.database_url is None:  # the embedded stack's own, which `facet up` migrates
+        return
+    database = Database(settings.sqlalchemy_url)
+    until = time.monotonic() + seconds
+    try:
+        while missing := database.missing_migrations():
+            if time.monotonic() > until:
+                raise typer.Exit(
+                    fail(f"The database lacks the migrations {', '.join(missing)}: run `facet db upgrade`.")
+                )
+            time.sleep(1)
+    except Unavailable:
+        return
+    finally:
+        database.close()
 
 
 def find_prefect(settings: Settings) -> None:

@@ -17,6 +17,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from deployments.alerts import NoSuchBlock, alert, make_webhook
 from deployments.automations import make_automations
+from deployments.docker_pool import DockerPool
 from deployments.names import DETECT_DEPLOYMENT, WORK_QUEUES
 from facet.settings import Settings
 
@@ -27,13 +28,20 @@ class DeployFailed(Exception):
     """Prefect did not take the work pool or the deployments."""
 
 
-def deploy(settings: Settings, *, alert_webhook: str | None = None, alert_block: str | None = None) -> None:
+def deploy(
+    settings: Settings,
+    *,
+    alert_webhook: str | None = None,
+    alert_block: str | None = None,
+    docker: DockerPool | None = None,
+) -> None:
     """Raises DeployFailed with Prefect's own words. Alerts that were asked for before stay as they are."""
-    template = json.loads((_HERE / "process-pool.json").read_text())
+    template = docker.job_template() if docker else json.loads((_HERE / "process-pool.json").read_text())
+    pool_type = "docker" if docker else "process"
     with get_client(sync_client=True) as client:
         try:
             client.create_work_pool(
-                WorkPoolCreate(name=settings.work_pool, type="process", base_job_template=template),
+                WorkPoolCreate(name=settings.work_pool, type=pool_type, base_job_template=template),
                 overwrite=True,
             )
             for priority, (name, what) in enumerate(WORK_QUEUES.items(), 1):

@@ -3,8 +3,9 @@
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,7 +18,7 @@ from facet.cursors import Cursor
 from facet.database import Database
 from facet.decoding import Decoder
 from facet.errors import ObjectNotFound, Overloaded
-from facet.models import Delivery, Image, ImageStatus, Run, RunState
+from facet.models import Delivery, DeliveryState, Image, ImageStatus, Run, RunState
 from facet.settings import Settings
 from facet.storage import ObjectStore
 
@@ -201,17 +202,20 @@ class Catalog:
         with self._database.read() as session:
             return {
                 "images": _count(
+                    ImageStatus,
                     session.execute(
                         select(Image.status, func.count()).where(Image.deleted_at.is_(None)).group_by(Image.status)
-                    ).all()
+                    ).all(),
                 ),
                 "runs": _count(
+                    set(RunState) - {RunState.OVER},
                     session.execute(
                         select(Run.state, func.count()).where(Run.state != RunState.OVER).group_by(Run.state)
-                    ).all()
+                    ).all(),
                 ),
                 "deliveries": _count(
-                    session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).all()
+                    DeliveryState,
+                    session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).all(),
                 ),
             }
 
@@ -226,5 +230,5 @@ class Catalog:
             return max(0.0, (self._database.now(session) - oldest).total_seconds()) if oldest else 0.0
 
 
-def _count(rows: Sequence[Row[Any, int]]) -> dict[str, int]:
-    return {str(state): count for state, count in rows}
+def _count(states: Iterable[StrEnum], rows: Sequence[Row[Any, int]]) -> dict[str, int]:
+    return {str(state): 0 for state in states} | {str(state): count for state, count in rows}

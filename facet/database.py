@@ -141,6 +141,18 @@ class Database:
             present = MigrationContext.configure(connection).get_current_revision()
         return present, ScriptDirectory.from_config(config).get_current_head()
 
+    def missing_migrations(self) -> list[str]:
+        """Those of this version that the database lacks; none where a later version has migrated it."""
+        present, head = self.revisions()
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        known = [
+            script.revision for script in ScriptDirectory.from_config(config).walk_revisions("base", head or "base")
+        ]
+        if present is not None and present not in known:
+            return []
+        return known[: known.index(present)][::-1] if present else known[::-1]
+
     def close(self) -> None:
         self.engine.dispose()
 

@@ -1,0 +1,93 @@
+"""The Docker engine and compose, and what a test asks of them."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+class NoEngine(Exception):
+    """There is no Docker engine that this test could use."""
+
+
+def docker(*arguments: str, seconds: float = 120, **options: Any) -> str:
+    """Run docker; its output. Raises CalledProcessError with what it said."""
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=seconds, cwd=ROOT, **options)
+    if done.returncode:
+        said = f"{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
+        raise RuntimeError(f"docker {' '.join(arguments)} ended with status {done.returncode}:\n{said}")
+    return done.stdout
+
+
+def check_engine() -> str:
+    """The engine's version. Raises NoEngine with what is missing."""
+    if not shutil.which("docker"):
+        raise NoEngine("there is no `docker` command")
+    for what, arguments in {
+        "no Docker engine answers": ["info", "-f", "{{.ServerVersion}}"],
+        "the engine has no compose plugin": ["compose", "version", "--short"],
+        "the engine has no buildx plugin": ["buildx", "version"],
+    }.items():
+        try:
+            docker(*arguments, seconds=30)
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            raise NoEngine(f"{what}: {str(error).splitlines()[-1]}") from error
+    return f"engine {docker('info', '-f', '{{.ServerVersion}}').strip()}, compose {docker('compose', 'version', '--short').strip()}"
+
+
+@dataclass
+class Compose:
+    """One project of docker-compose.yaml, with its variables."""
+
+    project: str
+    variables: dict[str, str]
+    files: list[str] = field(default_factory=lambda: ["docker-compose.yaml", "tests/stack/compose.yaml"])
+
+    def __call__(self, *arguments: str, seconds: float = 300, **variables: str) -> str:
+        files = [part for file in self.files for part in ("-f", file)]
+        environment = os.environ | self.variables | variables
+        return docker("compose", "-p", self.project, *files, *arguments, seconds=seconds, env=environment)
+
+    def containers(self, service: str) -> list[dict[str, Any]]:
+        """The service's running containers, as `docker inspect` tells of them."""
+        ids = self("ps", "-q", service).split()
+        return list(json.loads(docker("inspect", *ids))) if ids else []
+
+    def address(self, service: str) -> str:
+        """An address of the service's first container, as this machine reaches it."""
+        networks: Mapping[str, Any] = self.containers(service)[0]["NetworkSettings"]["Networks"]
+        return str(networks[f"{self.project}_inner"]["IPAddress"])
+
+    def query(self, sql: str) -> list[str]:
+        """The rows of a query on Facet's database."""
+        out = self("exec", "-T", "postgres", "psql", "-U", "postgres", "-d", "facet", "-Atqc", sql)
+        return out.splitlines()
+
+    def await_healthy(self, service: str, seconds: float = 120) -> None:
+        """Until every container of the service is healthy; one without a health check, running."""
+        until = time.monotonic() + seconds
+        while True:
+            states = [each["State"] for each in self.containers(service)]
+            if states and all(s.get("Health", {}).get("Status", s["Status"]) in ("healthy", "running") for s in states):
+                return
+            if time.monotonic() > until:
+                raise TimeoutError(f"{service} is not healthy after {seconds} s: {states}")
+            time.sleep(0.5)
+
+
+@contextmanager
+def timed(what: str, laps: dict[str, float]) -> Iterator[None]:
+    """Say what is done, and note the seconds that it took."""
+    begun = time.monotonic()
+    print(f"{what} …", flush=True)
+    yield
+    laps[what] = round(time.monotonic() - begun, 1)
+    print(f"{what}: {laps[what]} s", flush=True)
