@@ -8,7 +8,7 @@ PROFILE ?= all
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run env test test-faults test-hostile test-stack lint format lock clean bench-service bench-bulk bench-detector
+.PHONY: help demo run env test test-faults test-hostile test-stack lint format lock clean bench-service bench-bulk bench-detector scaling
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ bench-service: $(VENV)/dev ## The service beside the bare detector and a stock w
 
 bench-bulk: $(VENV)/dev ## Bulk reprocessing beside the bare detector, and submissions beside it
 	$(BIN)/python -m benchmarks.bench_bulk
+
+scaling: $(VENV)/dev ## What a load needs, by the costs that were measured: RATES="1 100"
+	@$(BIN)/python -m benchmarks.scaling $(RATES)
 
 lint: $(VENV)/dev ## Style, types, the direction of imports, and the Dockerfiles
 	$(BIN)/ruff format --check .

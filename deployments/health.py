@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 WORKER_FILE = "worker-alive"
+_SERVICES_DOCKET = "prefect"  # the server's own has another name
 _FRESH_SECONDS = 30
 
 
@@ -33,9 +34,8 @@ def services_live() -> None:
     """Raises OSError unless a docket worker of this host has been heard of lately."""
     from redis import Redis
 
-    name = os.environ.get("PREFECT_SERVER_DOCKET_NAME", "prefect")
     redis = Redis.from_url(os.environ["PREFECT_SERVER_DOCKET_URL"], socket_timeout=4)
-    fresh = redis.zrangebyscore(f"{name}:workers", time.time() - _FRESH_SECONDS, "+inf")
+    fresh = redis.zrangebyscore(f"{_SERVICES_DOCKET}:workers", time.time() - _FRESH_SECONDS, "+inf")
     if not any(worker.decode().startswith(f"{socket.gethostname()}#") for worker in fresh):
         raise OSError("no docket worker of this host is heard of")
 

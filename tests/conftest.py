@@ -12,7 +12,8 @@ from facet.claims import Claims
 from facet.database import Database
 from facet.settings import Settings
 from facet.storage import FolderStore, ObjectStore, S3Store
-from tests.support.processes import answers, free_port, postgresql, running, wait_for
+from tests.support.processes import postgresql
+from tests.support.production import S3_KEYS, s3
 from tests.support.receiver import Receiver, receiving
 
 ROOT = Path(__file__).parent.parent
@@ -60,13 +61,8 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    import sys
-
-    port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with running(command, tmp_path_factory.mktemp("s3") / "log"):
-        wait_for(lambda: answers(port), 60, "the S3 server answers")
-        yield f"127.0.0.1:{port}"
+    with s3(tmp_path_factory.mktemp("s3")) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -76,8 +72,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
         return FolderStore(tmp_path / "objects")
     store = S3Store(
         request.getfixturevalue("s3_endpoint"),
-        access_key="facet",
-        secret_key="facet-secret",
+        access_key=S3_KEYS[0],
+        secret_key=S3_KEYS[1],
         bucket=f"facet-{secrets.token_hex(6)}",
         secure=False,
     )

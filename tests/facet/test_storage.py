@@ -4,6 +4,7 @@ import pytest
 
 from facet.errors import ObjectNotFound, Unavailable
 from facet.storage import FolderStore, ObjectStore, S3Store
+from tests.support.production import S3_KEYS
 
 
 def test_what_is_put_is_got_until_it_is_deleted(store: ObjectStore) -> None:
@@ -49,6 +50,6 @@ def test_a_store_that_is_down_is_unavailable(tmp_path: Path) -> None:
 
 
 def test_a_missing_bucket_is_unavailable_not_an_absent_object(s3_endpoint: str) -> None:
-    store = S3Store(s3_endpoint, access_key="a", secret_key="b", bucket="facet-none", secure=False)
+    store = S3Store(s3_endpoint, access_key=S3_KEYS[0], secret_key=S3_KEYS[1], bucket="facet-none", secure=False)
     with pytest.raises(Unavailable, match="NoSuchBucket"):
         store.get("images/a/original")

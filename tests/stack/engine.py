@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -27,6 +29,12 @@ def docker(*arguments: str, seconds: float = 120, **options: Any) -> str:
     return done.stdout
 
 
+def logs(container: str) -> str:
+    """What the container has said so far."""
+    done = subprocess.run(["docker", "logs", container], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    return done.stdout.decode(errors="replace")
+
+
 def check_engine() -> str:
     """The engine's version. Raises NoEngine with what is missing."""
     if not shutil.which("docker"):
@@ -40,7 +48,8 @@ def check_engine() -> str:
             docker(*arguments, seconds=30)
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             raise NoEngine(f"{what}: {str(error).splitlines()[-1]}") from error
-    return f"engine {docker('info', '-f', '{{.ServerVersion}}').strip()}, compose {docker('compose', 'version', '--short').strip()}"
+    engine, compose = docker("info", "-f", "{{.ServerVersion}}"), docker("compose", "version", "--short")
+    return f"engine {engine.strip()}, compose {compose.strip()}"
 
 
 @dataclass
@@ -52,9 +61,13 @@ class Compose:
     files: list[str] = field(default_factory=lambda: ["docker-compose.yaml", "tests/stack/compose.yaml"])
 
     def __call__(self, *arguments: str, seconds: float = 300, **variables: str) -> str:
-        files = [part for file in self.files for part in ("-f", file)]
-        environment = os.environ | self.variables | variables
-        return docker("compose", "-p", self.project, *files, *arguments, seconds=seconds, env=environment)
+        return docker("compose", *arguments, seconds=seconds, env=self.environment | variables)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes a plain `docker compose` mean this project, in scripts too."""
+        files = {"COMPOSE_FILE": ":".join(self.files), "COMPOSE_PROJECT_NAME": self.project}
+        return os.environ | files | self.variables
 
     def containers(self, service: str) -> list[dict[str, Any]]:
         """The service's running containers, as `docker inspect` tells of them."""
@@ -66,9 +79,9 @@ class Compose:
         networks: Mapping[str, Any] = self.containers(service)[0]["NetworkSettings"]["Networks"]
         return str(networks[f"{self.project}_inner"]["IPAddress"])
 
-    def query(self, sql: str) -> list[str]:
-        """The rows of a query on Facet's database."""
-        out = self("exec", "-T", "postgres", "psql", "-U", "postgres", "-d", "facet", "-Atqc", sql)
+    def query(self, sql: str, database: str = "facet") -> list[str]:
+        """The rows of a query."""
+        out = self("exec", "-T", "postgres", "psql", "-U", "postgres", "-d", database, "-Atqc", sql)
         return out.splitlines()
 
     def await_healthy(self, service: str, seconds: float = 120) -> None:
@@ -81,6 +94,22 @@ class Compose:
             if time.monotonic() > until:
                 raise TimeoutError(f"{service} is not healthy after {seconds} s: {states}")
             time.sleep(0.5)
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """The processor time that each service's running containers have used since they started."""
+        used: dict[str, float] = {}
+        with httpx.Client(transport=httpx.HTTPTransport(uds=socket()), base_url="http://docker", timeout=30) as engine:
+            for container in self("ps", "--format", "{{.ID}} {{.Service}}").splitlines():
+                container_id, service = container.split()
+                stats = engine.get(f"/containers/{container_id}/stats?stream=false&one-shot=true").json()
+                used[service] = used.get(service, 0.0) + stats["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9
+        return used
+
+
+def socket() -> str:
+    """The engine's socket, which is on this machine."""
+    endpoint = docker("context", "inspect", "-f", "{{.Endpoints.docker.Host}}").strip()
+    return endpoint.removeprefix("unix://")
 
 
 @contextmanager

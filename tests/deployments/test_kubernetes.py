@@ -1,0 +1,109 @@
+"""The Kubernetes manifests are valid, fit together, and ask for no more than they need."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from deployments.make_env import make_secrets
+from facet.settings import Settings
+from tests.support.kustomize import Manifest, build
+
+KUBERNETES = Path(__file__).parents[2] / "deployments" / "kubernetes"
+FOLDERS = [KUBERNETES / "base", *sorted((KUBERNETES / "overlays").iterdir())]
+VERSIONS = ["1.31", "1.37"]  # the oldest and the latest that are promised
+
+
+@pytest.fixture(params=FOLDERS, ids=lambda folder: folder.name)
+def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
+    return build(request.param)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_manifest_is_valid(manifests: list[Manifest], version: str) -> None:
+    for manifest in manifests:
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_an_unknown_field_is_noticed() -> None:
+    [service] = [
+        m for m in build(KUBERNETES / "base") if m["kind"] == "Service" and m["metadata"]["name"] == "facet-api"
+    ]
+    service["spec"]["selektor"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(service, VERSIONS[-1], strict=True)
+
+
+def test_references_lead_somewhere(manifests: list[Manifest]) -> None:
+    names = {(m["kind"], m["metadata"]["name"]) for m in manifests}
+    labels = [pod["metadata"]["labels"] for pod in _pods(manifests)]
+
+    def selects(wanted: dict[str, str]) -> bool:
+        return any(wanted.items() <= each.items() for each in labels)
+
+    for m in manifests:
+        if m["kind"] == "HorizontalPodAutoscaler":
+            assert (m["spec"]["scaleTargetRef"]["kind"], m["spec"]["scaleTargetRef"]["name"]) in names
+        if m["kind"] == "Service":
+            assert selects(m["spec"]["selector"])
+        if m["kind"] == "PodDisruptionBudget":
+            assert selects(m["spec"]["selector"]["matchLabels"])
+        if m["kind"] == "NetworkPolicy":
+            assert selects(m["spec"]["podSelector"].get("matchLabels", {}))
+    for pod in _pods(manifests):
+        for container in pod["spec"]["containers"]:
+            for source in container["envFrom"]:
+                assert ("ConfigMap", source["configMapRef"]["name"]) in names
+
+
+def test_settings_and_secrets_are_known(manifests: list[Manifest]) -> None:
+    files = {f"/run/secrets/{name}" for name in make_secrets()}
+    for m in manifests:
+        if m["kind"] != "ConfigMap":
+            continue
+        for name, value in m["data"].items():
+            assert isinstance(value, str), f"{name} is no string"
+            if name.endswith("_FILE"):
+                assert value in files, value
+            if name.startswith("FACET_"):
+                assert name.removeprefix("FACET_").removesuffix("_FILE").lower() in Settings.model_fields, name
+
+
+def test_every_pod_is_confined(manifests: list[Manifest]) -> None:
+    for pod in _pods(manifests):
+        assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+        assert pod["spec"]["automountServiceAccountToken"] is False
+        for container in pod["spec"]["containers"]:
+            context = container["securityContext"]
+            assert context["readOnlyRootFilesystem"] and context["capabilities"] == {"drop": ["ALL"]}
+            assert not context["allowPrivilegeEscalation"]
+            assert {"requests", "limits"} <= container["resources"].keys()
+
+
+def test_runs_in_flight_fit_the_workers(manifests: list[Manifest]) -> None:
+    by_id = {(m["kind"], m["metadata"]["name"]): m for m in manifests}
+    settings = by_id["ConfigMap", "facet-settings"]["data"]
+    most = by_id["HorizontalPodAutoscaler", "facet-worker"]["spec"]["maxReplicas"]
+    assert int(settings["FACET_MAX_RUNS"]) == most * int(settings["FACET_WORKER_SLOTS"]) + 1
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_kustomize_makes_the_same(folder: Path) -> None:
+    done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=True, timeout=60)
+    made = [document for document in yaml.safe_load_all(done.stdout) if document]
+    assert sorted(map(_text, made)) == sorted(map(_text, build(folder)))
+
+
+def _text(manifest: Manifest) -> str:
+    return json.dumps(manifest, sort_keys=True)
+
+
+def _pods(manifests: list[Manifest]) -> Iterator[dict[str, Any]]:
+    yield from (m["spec"]["template"] for m in manifests if m["kind"] in ("Deployment", "Job"))

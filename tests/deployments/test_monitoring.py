@@ -1,0 +1,82 @@
+"""Alerts and the dashboard ask for what `/metrics` gives, in PromQL that parses; each alert has its page."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+from fastapi.testclient import TestClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from api.app import create_app
+from facet.services import Services
+from facet.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+MONITORING = ROOT / "deployments" / "monitoring"
+ALERTS = [
+    rule for group in yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"] for rule in group["rules"]
+]
+DASHBOARD = json.loads((MONITORING / "dashboards" / "facet.json").read_text())
+EXPRESSIONS = [alert["expr"] for alert in ALERTS] + [
+    target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]
+]
+PROMETHEUS_OWN = {"up"}
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, str]]]:
+    """The labels of each sample that `/metrics` gives on an empty database."""
+    services = Services(Settings(home=tmp_path_factory.mktemp("home")))
+    services.database.upgrade()
+    client = TestClient(create_app(services), base_url="http://127.0.0.1:8000", client=("127.0.0.1", 1))
+    client.get("/healthz")
+    samples: dict[str, list[dict[str, str]]] = {}
+    for family in text_string_to_metric_families(client.get("/metrics").raise_for_status().text):
+        for sample in family.samples:
+            samples.setdefault(sample.name, []).append(sample.labels)
+    return samples
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_what_is_asked_for_is_given(expression: str, given: dict[str, list[dict[str, str]]]) -> None:
+    selectors = list(_selectors(promql_parser.parse(expression)))
+    assert selectors
+    for selector in selectors:
+        if selector.name in PROMETHEUS_OWN:
+            continue
+        assert selector.name in given, selector.name
+        for matcher in selector.matchers.matchers:
+            known = {labels[matcher.name] for labels in given[selector.name] if matcher.name in labels}
+            if str(matcher.op) == "MatchOp.Equal" and matcher.name != "job":
+                assert matcher.value in known, f"{selector.name} has no {matcher.name}={matcher.value}: {known}"
+
+
+def _selectors(node: Any) -> Any:
+    if isinstance(node, promql_parser.VectorSelector):
+        yield node
+    for name in ("expr", "lhs", "rhs", "args", "vector_selector", "param"):
+        child = getattr(node, name, None)
+        for each in child if isinstance(child, list) else [child]:
+            if each is not None:
+                yield from _selectors(each)
+
+
+def test_each_alert_has_its_page() -> None:
+    headings = re.findall(r"^### (Facet\w+)$", (ROOT / "docs" / "production.md").read_text(), re.MULTILINE)
+    assert [alert["alert"] for alert in ALERTS] == headings
+    for alert in ALERTS:
+        assert alert["annotations"]["runbook_url"] == f"docs/production.md#{alert['alert'].lower()}"
+
+
+def test_prometheus_scrapes_the_api_and_reads_the_rules() -> None:
+    config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
+    compose = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
+    [job] = config["scrape_configs"]
+    assert job["job_name"] == "facet" and job["dns_sd_configs"][0]["names"] == ["api"]
+    assert "api" in compose["services"]
+    [rules] = config["rule_files"]
+    assert any(volume.endswith(f":{rules}:ro") for volume in compose["services"]["prometheus"]["volumes"])

@@ -1,0 +1,198 @@
+"""What the stack test does to a running stack, each act with its own checks."""
+
+import re
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+
+from facet.storage import S3Store
+from tests.stack.engine import ROOT, Compose, docker, logs
+from tests.stack.load import Client, Stream, secret
+from tests.support.processes import wait_for
+
+SERVICES = ("gateway", "api", "worker", "prefect-services", "prefect-server", "redis", "minio", "postgres")
+NEXT = "facet-test-next:latest"
+ONE_SHOTS = ("migrate", "deploy")
+
+
+class Stack:
+    """A compose project, its secrets and a client of it."""
+
+    def __init__(self, compose: Compose, client: Client, secrets: Path) -> None:
+        self.compose, self.client, self.secrets = compose, client, secrets
+
+    def prefect(self, path: str, **body: object) -> list[dict[str, object]]:
+        user, _, password = secret(self.secrets, "prefect_auth").partition(":")
+        url = f"http://127.0.0.1:{self.compose.variables['PREFECT_PORT']}/api{path}"
+        answer = httpx.post(url, json=body, auth=(user, password), timeout=30, trust_env=False)
+        return list(answer.raise_for_status().json())
+
+    def store(self) -> S3Store:
+        key = secret(self.secrets, "s3_secret_key")
+        endpoint = f"{self.compose.address('minio')}:9000"
+        return S3Store(endpoint, access_key="facet", secret_key=key, bucket="facet", secure=False)
+
+    def workers(self, pool: str = "faces") -> int:
+        return sum(w["status"] == "ONLINE" for w in self.prefect(f"/work_pools/{pool}/workers/filter"))
+
+    def photos(self, name: str, count: int) -> list[str]:
+        """Send some one after the other, wait for their callbacks, and check each; their image ids."""
+        for number in range(count):
+            self.client.send(f"{name}-{number}")
+        self.client.settle()
+        assert not self.client.odd, self.client.odd
+        assert not (lost := self.client.lost()), lost
+        return [self.client.accepted[f"{name}-{number}"] for number in range(count)]
+
+    # ---- acts
+
+    def submit(self) -> None:
+        """Photos through the published port: signed callbacks, objects in the S3 store, faces in PostgreSQL."""
+        for image_id in self.photos("first", 4):
+            keys = list(self.store().keys(f"images/{image_id}/"))
+            [annotated] = [key for key in keys if "annotated" in key]
+            assert self.store().get(annotated)[:2] == b"\xff\xd8", "the annotated picture is a JPEG"
+            assert self.compose.query(f"SELECT count(*) FROM faces WHERE image_id = '{image_id}'") == ["1"]
+            image = self.client.get(f"/v1/images/{image_id}").json()
+            assert image["faces"][0]["confidence"] > 0.99, image
+        assert httpx.get(f"{self.client.url}/v1/images", trust_env=False).status_code == 401
+        assert httpx.get(f"{self.client.url}/metrics", trust_env=False).status_code == 404
+
+    def scale(self) -> None:
+        """Workers and API processes 1 → 2; both workers run flow runs, and both API processes answer."""
+        self.compose("up", "-d", "--wait", "--no-recreate", "--scale", "worker=2", "--scale", "api=2", seconds=180)
+        wait_for(lambda: self.workers() == 2, 60, "two workers poll the pool")
+        with Stream(self.client, "scaled", 4):
+            time.sleep(10)
+        self.client.settle()
+        ids = self.compose("ps", "-q", "worker").split()
+        assert len(ids) == 2
+        for container in ids:
+            assert re.search(r"Image \S+ of request scaled-\d+: 1 face", logs(container)), container
+        assert len(self.compose.containers("api")) == 2
+
+    def measure(self, count: int = 120) -> None:
+        """A burst of photos: what each costs, in processor time by service, rows and bytes."""
+        self.client.settle()
+        before, tables, begun = self.compose.cpu_seconds(), self._tables(), time.monotonic()
+        with ThreadPoolExecutor(8) as senders:
+            list(senders.map(self.client.send, [f"burst-{number}" for number in range(count)]))
+        self.client.settle()
+        seconds = time.monotonic() - begun
+        after = self.compose.cpu_seconds()
+        runs = self.compose.query("SELECT count(DISTINCT flow_run_id) FROM images WHERE request_id LIKE 'burst-%'")[0]
+        cpu = {name: round(1000 * (after[name] - before[name]) / count) for name in after}
+        print(f"  {count} photos in {seconds:.1f} s, {runs} flow runs; CPU ms an image: {cpu}, all {sum(cpu.values())}")
+        time.sleep(2)  # PostgreSQL counts late
+        for database, counts in self._tables().items():
+            rows = {name: (r - tables[database].get(name, (0, 0))[0]) / count for name, (r, _) in counts.items()}
+            size = sum(b - tables[database].get(name, (0, 0))[1] for name, (_, b) in counts.items()) / count
+            told = ", ".join(f"{name} {value:.1f}" for name, value in rows.items() if value >= 0.05)
+            print(f"  {database}: {size / 1000:.1f} kB an image; rows: {told}", flush=True)
+
+    def _tables(self) -> dict[str, dict[str, tuple[int, int]]]:
+        """Rows inserted and bytes of each table, by database."""
+        sql = "SELECT relname, n_tup_ins, pg_total_relation_size(relid) FROM pg_stat_user_tables ORDER BY relname"
+        tables: dict[str, dict[str, tuple[int, int]]] = {}
+        for database in ("facet", "prefect"):
+            rows = [row.split("|") for row in self.compose.query(sql, database)]
+            tables[database] = {name: (int(inserted), int(size)) for name, inserted, size in rows}
+        return tables
+
+    def restart_each(self) -> list[str]:
+        """Every service, one after the other, under load; a one-shot job is run again."""
+        restarted = []
+        with Stream(self.client, "restarts", 1):
+            for service in SERVICES:
+                before = {each["Id"]: each["State"]["StartedAt"] for each in self.compose.containers(service)}
+                self.compose("restart", service, seconds=180)
+                self.compose.await_healthy(service)
+                after = {each["Id"]: each["State"]["StartedAt"] for each in self.compose.containers(service)}
+                assert before.keys() == after.keys() and all(after[key] > before[key] for key in before), service
+                restarted.append(service)
+                print(f"  {service} restarted, {len(self.client.accepted)} accepted", flush=True)
+            for service in ONE_SHOTS:
+                self.compose("run", "--rm", "--no-deps", "-T", service, seconds=180)
+                restarted.append(service)
+        self.client.settle()
+        return restarted
+
+    def docker_pool(self) -> None:
+        """The profile: each flow run in a container of its own, then back to the warm workers."""
+        self.compose("--profile", "docker-pool", "up", "-d", "--wait", "--no-recreate", "docker-worker", seconds=240)
+        wait_for(lambda: self.workers("containers") == 1, 60, "the docker worker polls its pool")
+        since = str(int(time.time()))
+        images = self.photos("container", 2)
+        created = docker(
+            "events", "--since", since, "--until", str(int(time.time())),
+            "--filter", "event=create", "--format", '{{index .Actor.Attributes "io.prefect.flow-run-id"}}',
+        )  # fmt: skip
+        own = set(created.split()) - {""}
+        runs = {self.client.get(f"/v1/images/{image_id}").json()["flow_run"]["id"] for image_id in images}
+        assert runs and runs <= own, f"containers of {own}, and runs {runs}"
+        self.compose("--profile", "docker-pool", "rm", "-sf", "docker-worker", "deploy-docker")
+        self.compose("run", "--rm", "--no-deps", "-T", "deploy", seconds=120)
+        self.photos("warm-again", 1)
+
+    def upgrade(self) -> None:
+        """A next version, worker by worker: it waits for its schema, and the former one goes on beside and after it."""
+        [former] = self._schema()
+        build_next(former)
+        with Stream(self.client, "upgrade", 1):
+            # The new worker on the old schema: it waits, and takes nothing.
+            new = f"{self.compose.project}-next-worker"
+            next_version = {"FACET_IMAGE": NEXT}
+            self.compose("run", "-d", "--no-deps", "--name", new, "worker", **next_version)
+            time.sleep(12)
+            assert "Worker" not in logs(new), logs(new)
+            assert self._schema() == [former]
+            # The new schema under the old worker and API: they go on, and the new worker begins.
+            online = self.workers()
+            self.compose("run", "--rm", "--no-deps", "-T", "migrate", **next_version, seconds=120)
+            wait_for(lambda: self.workers() > online, 60, "the new worker polls the pool")
+            docker("stop", "-t", "30", new)
+            docker("rm", "-f", new)
+        self.client.settle()
+        assert self._schema() == ["9999"]
+        self.photos("old-code-new-schema", 2)
+        with Stream(self.client, "replaced", 1):
+            for image in (next_version, {}):  # forward, and back to the former version on the new schema
+                for service in ("worker", "api"):
+                    self.compose("up", "-d", "--wait", "--no-deps", "--no-build", service, **image, seconds=180)
+        self.client.settle()
+
+    def backup_and_restore(self, folder: Path) -> int:
+        """Database and store out of this stack, and into an empty one; how many images it has then."""
+        self.script("backup.sh", folder)
+        before = self.compose.query("SELECT id, status FROM images ORDER BY id")
+        keys = sorted(self.store().keys("images/"))
+        self.compose("down", "-v", "--remove-orphans", seconds=180)
+        self.script("restore.sh", folder)
+        assert self.compose.query("SELECT id, status FROM images ORDER BY id") == before
+        assert sorted(self.store().keys("images/")) == keys
+        assert not (lost := self.client.lost()), lost
+        image_id = next(iter(self.client.accepted.values()))
+        picture = self.client.get(f"/v1/images/{image_id}/annotated")
+        assert picture.content[:2] == b"\xff\xd8"
+        self.photos("restored", 2)
+        return len(before)
+
+    def _schema(self) -> list[str]:
+        return self.compose.query("SELECT version_num FROM alembic_version")
+
+    def script(self, name: str, folder: Path) -> None:
+        command = ["sh", f"deployments/compose/{name}", str(folder)]
+        done = subprocess.run(
+            command, cwd=ROOT, env=self.compose.environment, capture_output=True, text=True, timeout=400
+        )
+        assert done.returncode == 0, f"{done.stdout[-2000:]}{done.stderr[-4000:]}"
+        print(re.sub(r"^", "  ", done.stdout.strip(), flags=re.MULTILINE), flush=True)
+
+
+def build_next(head: str) -> None:
+    """The image of a next version: this one with one more migration."""
+    file = "tests/stack/Dockerfile"
+    docker("build", "-q", "-f", file, "--target", "next", "--build-arg", f"HEAD={head}", "-t", NEXT, ".", seconds=300)
