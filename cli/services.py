@@ -77,7 +77,7 @@ def deploy(
         list[str] | None, typer.Option(metavar="NETWORK", help="A network of those containers; may be repeated.")
     ] = None,
     docker_secrets: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="The host's folder that they see as /run/secrets.")
+        Path | None, typer.Option(metavar="FOLDER", help="The host's folder of the secrets that they need.")
     ] = None,
 ) -> None:
     """Make in Prefect the work pool, its queues, the deployments and the automations; repeating it is safe."""

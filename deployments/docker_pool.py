@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class DockerPool:
-    """Containers of `image`, on `networks`, which see the host's folder `secrets` as /run/secrets."""
+    """Containers of `image`, on `networks`, with the files that they need of the host's folder `secrets`."""
 
     image: str
     networks: list[str]
@@ -26,6 +26,7 @@ class DockerPool:
             if name.startswith(("FACET_", "PREFECT_API_", "PREFECT_FLOWS_", "PGPASSWORD"))
             and f"{name}_FILE" not in environment
         }
+        files = [file for name, file in settings.items() if name.endswith("_FILE")]
         variables: dict[str, Any] = {
             "command": {"type": "string", "title": "Command"},
             "env": {"type": "object", "title": "Environment", "additionalProperties": {"type": "string"}},
@@ -40,7 +41,8 @@ class DockerPool:
                 "env": {**settings, "PREFECT_LOGGING_TO_API_ENABLED": "true"},
                 "image_pull_policy": "Never",
                 "networks": self.networks,
-                "volumes": [f"{self.secrets}:/run/secrets:ro"] if self.secrets else [],
+                # File by file: the folder itself is its owner's alone.
+                "volumes": [f"{self.secrets}/{Path(file).name}:{file}:ro" for file in files if self.secrets],
                 "auto_remove": True,
                 "container_create_kwargs": {
                     "read_only": True,

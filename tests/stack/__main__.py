@@ -6,6 +6,7 @@ and takes all down. One JSON line last. Without a Docker engine it says so, and 
 """
 
 import json
+import signal
 import sys
 import time
 from contextlib import ExitStack
@@ -24,6 +25,7 @@ _S3_IMAGE = "quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z"
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # so that what was started is taken down
     try:
         print(check_engine(), flush=True)
     except NoEngine as error:
