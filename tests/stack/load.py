@@ -62,7 +62,12 @@ class Client:
         self.odd.append(f"{request_id}: not accepted in {_PATIENCE_SECONDS} s")
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"{self.url}{path}", headers=self.headers, timeout=30, trust_env=False)
+        """Again where the key's requests a minute are used up, or no API process is ready."""
+        while True:
+            answer = httpx.get(f"{self.url}{path}", headers=self.headers, timeout=30, trust_env=False)
+            if answer.status_code not in (429, 503):
+                return answer
+            time.sleep(1)
 
     def called_back(self) -> dict[str, set[str]]:
         """The ids of what came for each request; each body's signature is checked."""
@@ -78,10 +83,12 @@ class Client:
         while self.accepted.keys() - self.called_back().keys() and time.monotonic() < until:
             time.sleep(0.5)
 
-    def lost(self) -> list[str]:
-        """What was accepted and is not completed with its face, or was not called back, or twice over."""
+    def lost(self, name: str = "") -> list[str]:
+        """What was accepted and is not completed with its face, was not called back, or twice over."""
         copies, lost = self.called_back(), []
         for request_id, image_id in self.accepted.items():
+            if not request_id.startswith(name):
+                continue
             image = self.get(f"/v1/images/{image_id}").json()
             if image.get("status") != "completed" or len(image.get("faces", [])) != 1:
                 lost.append(f"{request_id} is {image.get('status')}: {image.get('failure')}")
