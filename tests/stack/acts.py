@@ -165,7 +165,7 @@ class Stack:
         self.client.settle()
 
     def backup_and_restore(self, folder: Path) -> int:
-        """Database and store out of this stack, and into an empty one, where the unfinished goes on; how many images."""
+        """Database and store into an empty stack, where the unfinished goes on; how many images it has."""
         self.compose("stop", "worker")
         for number in range(3):
             self.client.send(f"unfinished-{number}")
