@@ -83,14 +83,13 @@ class Stack:
         self.client.settle()
         seconds = time.monotonic() - begun
         after = self.compose.cpu_seconds()
-        runs = self.compose.query("SELECT count(DISTINCT flow_run_id) FROM images WHERE request_id LIKE 'burst-%'")[0]
         cpu = {name: round(1000 * (after[name] - before[name]) / count) for name in after}
-        print(f"  {count} photos in {seconds:.1f} s, {runs} flow runs; CPU ms an image: {cpu}, all {sum(cpu.values())}")
+        print(f"  {count} photos in {seconds:.1f} s; CPU ms an image: {cpu}, all {sum(cpu.values())}")
         time.sleep(2)  # PostgreSQL counts late
         for database, counts in self._tables().items():
             rows = {name: (r - tables[database].get(name, (0, 0))[0]) / count for name, (r, _) in counts.items()}
             size = sum(b - tables[database].get(name, (0, 0))[1] for name, (_, b) in counts.items()) / count
-            told = ", ".join(f"{name} {value:.1f}" for name, value in rows.items() if value >= 0.05)
+            told = ", ".join(f"{name} {value:.2f}" for name, value in rows.items() if value >= 0.005)
             print(f"  {database}: {size / 1000:.1f} kB an image; rows: {told}", flush=True)
 
     def _tables(self) -> dict[str, dict[str, tuple[int, int]]]:
