@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import cast
 
 WORKER_FILE = "worker-alive"
 _SERVICES_DOCKET = "prefect"  # the server's own has another name
@@ -35,7 +36,8 @@ def services_live() -> None:
     from redis import Redis
 
     redis = Redis.from_url(os.environ["PREFECT_SERVER_DOCKET_URL"], socket_timeout=4)
-    fresh = redis.zrangebyscore(f"{_SERVICES_DOCKET}:workers", time.time() - _FRESH_SECONDS, "+inf")
+    key = f"{_SERVICES_DOCKET}:workers"
+    fresh = cast(list[bytes], redis.zrangebyscore(key, time.time() - _FRESH_SECONDS, "+inf"))
     if not any(worker.decode().startswith(f"{socket.gethostname()}#") for worker in fresh):
         raise OSError("no docket worker of this host is heard of")
 
