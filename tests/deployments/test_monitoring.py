@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +82,44 @@ def test_prometheus_scrapes_the_api_and_reads_the_rules() -> None:
     assert "api" in compose["services"]
     [rules] = config["rule_files"]
     assert any(volume.endswith(f":{rules}:ro") for volume in compose["services"]["prometheus"]["volumes"])
+
+
+_BAD = {
+    'facet_images{status="queued"}': "0 5x20",
+    'facet_runs{state="running"}': "0x21",
+    "facet_queue_oldest_seconds": "0+60x21",
+    'facet_images{status="failed"}': "0+2x21",
+    'facet_deliveries{state="pending"}': "200x21",
+    'facet_deliveries{state="failed"}': "0x5 1x20",
+    'facet_http_request_duration_seconds_count{status="200"}': "0+10x21",
+    'facet_http_request_duration_seconds_count{status="500"}': "0+10x21",
+    'up{job="facet"}': "0x21",
+}
+_CALM = {
+    'facet_images{status="queued"}': "5x21",
+    'facet_runs{state="running"}': "2x21",
+    "facet_queue_oldest_seconds": "3x21",
+    'facet_images{status="failed"}': "7x21",
+    'facet_deliveries{state="pending"}': "4x21",
+    'facet_deliveries{state="failed"}': "1x21",
+    'facet_http_request_duration_seconds_count{status="200"}': "0+100x21",
+    'facet_http_request_duration_seconds_count{status="500"}': "0+1x21",
+    'up{job="facet"}': "1x21",
+}
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="Prometheus' promtool is not installed")
+@pytest.mark.parametrize(("series", "fire"), [(_BAD, True), (_CALM, False)], ids=["bad", "calm"])
+def test_alerts_fire_when_they_should(series: dict[str, str], fire: bool, tmp_path: Path) -> None:
+    firing = [{"labels": f'{{alertname="{alert["alert"]}"}}', "value": 1} for alert in ALERTS] if fire else []
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [
+            {"expr": 'count by (alertname) (ALERTS{alertstate="firing"})', "eval_time": "20m", "exp_samples": firing}
+        ],
+    }
+    rules = {"rule_files": [str(MONITORING / "alerts.yml")], "evaluation_interval": "1m", "tests": [test]}
+    (tmp_path / "test.yml").write_text(yaml.safe_dump(rules))
+    done = subprocess.run(["promtool", "test", "rules", str(tmp_path / "test.yml")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
