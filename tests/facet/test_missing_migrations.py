@@ -1,5 +1,6 @@
 """A version waits for its own migrations, and not for those of a later one."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,3 +42,15 @@ def test_the_worker_says_what_it_waits_for(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "0005" in done.stderr and "facet db upgrade" in done.stderr
+
+
+def test_migrations_only_add() -> None:
+    """The code of the version before runs on, beside the new one, until it is replaced."""
+    for path in sorted((ROOT / "facet" / "migrations" / "versions").glob("*.py")):
+        if path.name < "0004":  # before there was anything to upgrade
+            continue
+        upgrade = path.read_text().partition("def upgrade")[2].partition("def downgrade")[0]
+        takes_away = re.findall(r"drop_(?:table|column|constraint)|rename_table|new_column_name", upgrade)
+        assert not takes_away, f"{path.name}: {takes_away}"
+        for column in re.findall(r"add_column\((.*)", upgrade):
+            assert "nullable=True" in column or "server_default" in column, f"{path.name}: {column}"
