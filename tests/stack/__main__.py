@@ -1,8 +1,8 @@
 """The production stack on a real Docker engine: `make test-stack`.
 
-Builds the image, brings docker-compose.yaml up, sends photos through the published port, scales, restarts every service
-under load, runs the profile `docker-pool`, upgrades to a next version and back, backs up, restores into an empty stack,
-and takes all down. One JSON line last. Without a Docker engine it says so, and ends with status 2.
+Builds the image, brings docker-compose.yaml up, sends photos through the published port, scales, upgrades to a next
+version and back, backs up, restores into an empty stack, runs the profile `docker-pool`, restarts every service under
+load, and takes all down. One JSON line last. Without a Docker engine it says so, and ends with status 2.
 """
 
 import json
@@ -51,15 +51,15 @@ def main() -> int:
                 stack.scale()
             with timed("measured", laps):
                 stack.measure()
-            with timed("every service restarted under load", laps):
-                restarted = stack.restart_each()
-            with timed("docker pool", laps):
-                stack.docker_pool()
             with timed("rolling upgrade, and back", laps):
                 stack.upgrade()
-            assert not client.odd, client.odd
             with timed("backup, and restored into an empty stack", laps):
                 restored = stack.backup_and_restore(folder / "backup")
+            with timed("docker pool", laps):
+                stack.docker_pool()
+            with timed("every service restarted under load", laps):
+                restarted = stack.restart_each()
+            assert not client.odd, client.odd
             lost = client.lost()
         except BaseException:
             _logs(compose)

@@ -86,7 +86,6 @@ class Stack:
         after = self.compose.cpu_seconds()
         cpu = {name: round(1000 * (after[name] - before[name]) / count) for name in after}
         print(f"  {count} photos in {seconds:.1f} s; CPU ms an image: {cpu}, all {sum(cpu.values())}")
-        time.sleep(2)  # PostgreSQL counts late
         for database, counts in self._tables().items():
             rows = {name: (r - tables[database].get(name, (0, 0))[0]) / count for name, (r, _) in counts.items()}
             size = sum(b - tables[database].get(name, (0, 0))[1] for name, (_, b) in counts.items()) / count
@@ -94,12 +93,15 @@ class Stack:
             print(f"  {database}: {size / 1000:.1f} kB an image; rows: {told}", flush=True)
 
     def _tables(self) -> dict[str, dict[str, tuple[int, int]]]:
-        """Rows inserted and bytes of each table, by database."""
-        sql = "SELECT relname, n_tup_ins, pg_total_relation_size(relid) FROM pg_stat_user_tables ORDER BY relname"
+        """Rows and bytes of each table, by database."""
         tables: dict[str, dict[str, tuple[int, int]]] = {}
         for database in ("facet", "prefect"):
-            rows = [row.split("|") for row in self.compose.query(sql, database)]
-            tables[database] = {name: (int(inserted), int(size)) for name, inserted, size in rows}
+            names = self.compose.query("SELECT relname FROM pg_stat_user_tables ORDER BY relname", database)
+            count = " UNION ALL ".join(
+                f"SELECT '{name}', count(*), pg_total_relation_size('{name}') FROM \"{name}\"" for name in names
+            )
+            rows = [row.split("|") for row in self.compose.query(count, database)]
+            tables[database] = {name: (int(there), int(size)) for name, there, size in rows}
         return tables
 
     def restart_each(self) -> list[str]:

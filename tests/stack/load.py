@@ -30,6 +30,8 @@ class Client:
     """Image ids by request id, of all that was answered 202."""
     odd: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _verified: int = 0
+    _copies: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     @property
     def headers(self) -> dict[str, str]:
@@ -70,12 +72,12 @@ class Client:
             time.sleep(1)
 
     def called_back(self) -> dict[str, set[str]]:
-        """The ids of what came for each request; each body's signature is checked."""
-        webhook, copies = Webhook(self.secret), defaultdict(set)
-        for headers, body in list(self.received.requests):
-            webhook.verify(body, headers)  # raises for what was not signed by this stack
-            copies[json.loads(body)["request_id"]].add(headers["webhook-id"])
-        return copies
+        """The ids of what came for each request; each body's signature is checked, while it is fresh."""
+        for headers, body in self.received.requests[self._verified :]:
+            Webhook(self.secret).verify(body, headers)  # raises for what was not signed by this stack
+            self._copies[json.loads(body)["request_id"]].add(headers["webhook-id"])
+            self._verified += 1
+        return self._copies
 
     def settle(self, seconds: float = 180) -> None:
         """Wait until all that was accepted has been called back."""
