@@ -110,7 +110,10 @@ class Database:
         return session.scalars(select(utcnow())).one()
 
     def upgrade(self) -> None:
-        """Apply all migrations. One caller at a time; the others wait."""
+        """Apply all migrations; a database that a later version has migrated is left as it is.
+
+        One caller at a time; the others wait.
+        """
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with (
@@ -121,8 +124,9 @@ class Database:
         ):
             if not self.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _DISPATCH_LOCK})
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            if _missing(MigrationContext.configure(connection).get_current_revision()):
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
 
     @contextmanager
     def _upgraded_alone(self) -> Iterator[None]:
@@ -143,18 +147,20 @@ class Database:
 
     def missing_migrations(self) -> list[str]:
         """Those of this version that the database lacks; none where a later version has migrated it."""
-        present, head = self.revisions()
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        known = [
-            script.revision for script in ScriptDirectory.from_config(config).walk_revisions("base", head or "base")
-        ]
-        if present is not None and present not in known:
-            return []
-        return known[: known.index(present)][::-1] if present else known[::-1]
+        return _missing(self.revisions()[0])
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _missing(present: str | None) -> list[str]:
+    """The migrations of this version that follow `present`, in their order; none where it does not know that one."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()][::-1]
+    if present is None:
+        return known
+    return known[known.index(present) + 1 :] if present in known else []
 
 
 @contextmanager
