@@ -1,6 +1,7 @@
 """Images for tests: rows to work on, and pictures made on the spot."""
 
 import io
+from datetime import timedelta
 
 import cv2
 import numpy as np
@@ -40,11 +41,12 @@ def group(portrait: bytes) -> bytes:
 def add_images(
     database: Database, count: int, *, lane: Lane = Lane.INTERACTIVE, callback_url: str | None = None
 ) -> list[Image]:
-    """Rows as a submission leaves them, oldest first."""
+    """Rows as a submission leaves them, oldest first, no two of the same time."""
     images = []
     for number in range(count):
         with database.write() as session:
             image = Image(
+                created_at=database.now(session) + timedelta(microseconds=number),
                 request_id=f"request-{number}",
                 lane=lane,
                 media_type="image/png",
