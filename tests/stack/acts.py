@@ -66,14 +66,15 @@ class Stack:
         """Workers and API processes 1 → 2; both workers run flow runs, and both API processes answer."""
         self.compose("up", "-d", "--wait", "--no-recreate", "--scale", "worker=2", "--scale", "api=2", seconds=180)
         wait_for(lambda: self.workers() == 2, 60, "two workers poll the pool")
-        with Stream(self.client, "scaled", 4):
-            time.sleep(10)
+        parts = {
+            container: rf"Image \S+ of request scaled-\d+:? {does}"
+            for service, does in {"worker": "1 face", "api": "is accepted"}.items()
+            for container in self.compose("ps", "-q", service).split()
+        }
+        assert len(parts) == 4
+        with Stream(self.client, "scaled", 4):  # until each has had its share: one worker may be the first for a while
+            wait_for(lambda: all(re.search(said, logs(part)) for part, said in parts.items()), 60, "all four work")
         self.client.settle()
-        for service, does in {"worker": "1 face", "api": "is accepted"}.items():
-            ids = self.compose("ps", "-q", service).split()
-            assert len(ids) == 2
-            for container in ids:
-                assert re.search(rf"Image \S+ of request scaled-\d+:? {does}", logs(container)), (service, container)
 
     def measure(self, count: int = 120) -> None:
         """A burst of photos: what each costs, in processor time by service, rows and bytes."""
