@@ -24,14 +24,6 @@ os.environ.update(  # before Prefect is imported, which reads them then
 )
 
 
-_WHOLE_SERVICES = {"hostile", "faults", "flows", "cli", "deployments"}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What starts whole services, and waits for them, goes first; the many short files fill the gaps at the end."""
-    items.sort(key=lambda item: not _WHOLE_SERVICES & {*item.path.parts})
-
-
 @pytest.fixture(scope="session")
 def photo() -> bytes:
     """A portrait of 512 × 512 pixels with one face."""

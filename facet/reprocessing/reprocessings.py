@@ -76,9 +76,7 @@ class Reprocessings:
             counts = dict(
                 session.execute(
                     select(Redo.state, func.count()).where(Redo.reprocessing_id == reprocessing.id).group_by(Redo.state)
-                )
-                .tuples()
-                .all()
+                ).all()
             )
         return Progress(
             total=reprocessing.total,

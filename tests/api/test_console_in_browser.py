@@ -22,7 +22,7 @@ from tests.support.processes import wait_for
 from tests.support.receiver import Receiver
 from tests.support.stack import ROOT, Stack, new_stack, started
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 PHOTO = ROOT / "examples" / "eileen-collins.jpg"
 SCREENSHOTS = os.environ.get("FACET_SCREENSHOTS")

@@ -13,7 +13,7 @@ from tests.support.processes import wait_for
 from tests.support.receiver import receiving
 from tests.support.stack import Stack, new_stack, started
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 API_KEY, LINK_SECRET, LOGIN = "key-" + "k" * 36, "link-" + "l" * 36, "admin:pass-pppppppppppp"
 TOKEN = "tok-" + "t" * 36

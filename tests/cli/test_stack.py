@@ -12,7 +12,7 @@ from facet.images import decode
 from tests.support.processes import wait_for
 from tests.support.stack import ROOT, Stack, new_stack, started
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.campaign import Row, run_profile
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 FAULTS = ["child killed", "API process killed", "API answers lost", "receiver's answers lost"]
 

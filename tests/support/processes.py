@@ -19,9 +19,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+_PATIENCE = 2
+"""A busy machine is slow, and not wrong."""
+
+
 def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
     """Poll until the condition holds; fails with `what` it was that did not come."""
-    until = time.monotonic() + seconds
+    until = time.monotonic() + _PATIENCE * seconds
     while not condition():
         assert time.monotonic() < until, f"after {seconds} s still not: {what}"
         time.sleep(0.1)
