@@ -1,8 +1,32 @@
 """Prefect's own server in one process, as the embedded stack runs it on SQLite."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import uvicorn
 from prefect.server.api.server import create_app
+from prefect.server.database import provide_database_interface
+from prefect.server.database.configurations import AioSqliteConfiguration
+from prefect.server.database.dependencies import set_database_config
+from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class QueuedWriters(AioSqliteConfiguration):
+    """Prefect's SQLite whose transactions wait for their turn where they begin.
+
+    Prefect begins most of them as readers. One that writes after another has written is then ended at once
+    ("database is locked"): its event is lost, or its request answered 503. Such an end also leaves a cursor behind,
+    which the garbage collector may close while its connection waits for a writer; that stops the whole server, the
+    writer with it, for the minute that SQLite waits.
+    """
+
+    @asynccontextmanager
+    async def begin_transaction(
+        self, session: AsyncSession, with_for_update: bool = False
+    ) -> AsyncIterator[AsyncSessionTransaction]:
+        async with super().begin_transaction(session, with_for_update=True) as transaction:
+            yield transaction
 
 
 class QuickRetries:
@@ -26,5 +50,8 @@ class QuickRetries:
 
 def serve(host: str, port: int) -> None:
     """Serve the Prefect API and UI until the process is told to end."""
+    config = provide_database_interface().database_config
+    if isinstance(config, AioSqliteConfiguration):
+        set_database_config(QueuedWriters(config.connection_url))
     app = QuickRetries(create_app(final=True))
     uvicorn.run(app, host=host, port=port, log_level="warning", timeout_keep_alive=5)

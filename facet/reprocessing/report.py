@@ -59,7 +59,9 @@ def read_report(database: Database, reprocessing_id: UUID) -> Report:
         ).one()
         return Report(
             reprocessing=session.get_one(Reprocessing, reprocessing_id),
-            images=dict(session.execute(select(Redo.state, func.count()).where(mine).group_by(Redo.state)).all()),
+            images=dict(
+                session.execute(select(Redo.state, func.count()).where(mine).group_by(Redo.state)).tuples().all()
+            ),
             faces_before=before or 0,
             faces_after=after or 0,
             changed=session.scalar(select(func.count()).select_from(Redo).where(*changed)) or 0,
@@ -78,7 +80,9 @@ def read_report(database: Database, reprocessing_id: UUID) -> Report:
                 .where(mine, Redo.state == RedoState.FAILED)
                 .group_by(Redo.failure_code)
                 .order_by(func.count().desc())
-            ).all(),
+            )
+            .tuples()
+            .all(),
             last_end=session.scalar(select(func.max(Redo.finished_at)).where(mine)),
         )
 

@@ -76,7 +76,9 @@ class Reprocessings:
             counts = dict(
                 session.execute(
                     select(Redo.state, func.count()).where(Redo.reprocessing_id == reprocessing.id).group_by(Redo.state)
-                ).all()
+                )
+                .tuples()
+                .all()
             )
         return Progress(
             total=reprocessing.total,

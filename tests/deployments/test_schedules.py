@@ -1,0 +1,41 @@
+"""Prefect's scheduler works with the libraries that are locked; it fails silently where it does not."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+_SCRIPT = """
+import asyncio
+from datetime import timedelta
+
+from prefect.server import models
+from prefect.server.database import provide_database_interface
+from prefect.server.schemas.core import Deployment, DeploymentSchedule, Flow
+from prefect.server.schemas.schedules import IntervalSchedule
+
+async def main():
+    database = provide_database_interface()
+    await database.create_db()
+    schedule = DeploymentSchedule(schedule=IntervalSchedule(interval=timedelta(minutes=5)), active=True)
+    async with database.session_context(begin_transaction=True) as session:
+        flow = await models.flows.create_flow(session=session, flow=Flow(name="flow"))
+        deployment = Deployment(name="deployment", flow_id=flow.id, schedules=[schedule])
+        deployment_id = (await models.deployments.create_deployment(session=session, deployment=deployment)).id
+    async with database.session_context(begin_transaction=True) as session:
+        print(len(await models.deployments.schedule_runs(session=session, deployment_id=deployment_id)))
+
+asyncio.run(main())
+"""
+
+
+def test_a_schedule_makes_flow_runs(tmp_path: Path) -> None:
+    environment = os.environ | {
+        "PREFECT_HOME": str(tmp_path),
+        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{tmp_path / 'prefect.db'}",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
+    command = [sys.executable, "-c", _SCRIPT]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) > 0
