@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import psutil
 
+from tests.support.prefect_database import migrate_prefect
 from tests.support.processes import free_port, running, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +101,7 @@ def new_stack(home: Path, **settings: str) -> Stack:
 @contextmanager
 def started(stack: Stack) -> Iterator[psutil.Popen]:
     """Run the stack until the block ends; yields its foreground process once it is ready."""
-    stack.home.mkdir(exist_ok=True)
+    migrate_prefect(stack.home / "prefect")
     log = stack.home.parent / "up.log"
     try:
         with running([*stack.command, "up"], log, env=stack.environment, cwd=ROOT) as process:

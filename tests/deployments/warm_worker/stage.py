@@ -24,6 +24,7 @@ from prefect.flows import Flow
 
 from deployments.warm_worker.worker import CONTROL_QUEUE
 from tests.deployments.warm_worker import sample_flows
+from tests.support.prefect_database import migrate_prefect
 
 _ROOT = Path(__file__).parents[3]
 _TEMPLATE = json.loads((_ROOT / "deployments" / "process-pool.json").read_text())
@@ -75,6 +76,7 @@ class Server:
         return self._process.pid
 
     def start(self) -> None:
+        migrate_prefect(Path(self.env["PREFECT_HOME"]))
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "cli.main", "prefect-server"],
