@@ -8,7 +8,7 @@ PROFILE ?= all
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run env test test-faults test-hostile test-stack lint format lock clean bench-service bench-bulk bench-detector scaling
+.PHONY: help demo run env test test-faults test-hostile test-stack lint format lock clean bench-service bench-bulk bench-detector bench-peers scaling
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench-service: $(VENV)/dev ## The service beside the bare detector and a stock w
 bench-bulk: $(VENV)/dev ## Bulk reprocessing beside the bare detector, and submissions beside it
 	$(BIN)/python -m benchmarks.bench_bulk
 
+bench-peers: $(VENV)/dev ## The service beside the Celery design that it replaces, as that was and a kinder one
+	$(BIN)/python -m benchmarks.bench_peers
+
 scaling: $(VENV)/dev ## What a load needs, by the costs that were measured: RATES="1 100"
 	@$(BIN)/python -m benchmarks.scaling $(RATES)
 
@@ -67,6 +70,8 @@ lock: $(VENV)/uv ## Resolve the dependencies anew into the lock files
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header \
 	  --extra docker --extra heif --extra redis --extra tensorflow -c requirements-dev.lock pyproject.toml \
 	  -o deployments/requirements-tensorflow.lock
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header \
+	  -c requirements-dev.lock benchmarks/peers/requirements.txt -o benchmarks/peers/requirements.lock
 
 clean: ## Remove the environment and the caches; state under FACET_HOME is kept
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

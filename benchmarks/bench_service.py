@@ -93,7 +93,7 @@ def _saturate(target: Service, photos: list[Path], bare: dict[Path, tuple[int, f
     """All photos as fast as they are taken, from the first POST to the last callback."""
     wanted = {f"many-{n}": bare[photo][0] for n, photo in enumerate(photos)}
     with receiving(lambda body: is_right(body, wanted)) as receiver, client_of(target) as client:
-        before, known = target.cpu_seconds(), len(target.flow_runs())
+        before, known = target.parts.cpu_seconds(), len(target.flow_runs())
         begun = time.monotonic()
         with ThreadPoolExecutor(4) as pool:
             for sent in [
@@ -112,7 +112,7 @@ def _one_by_one(target: Service, photos: list[Path], bare: dict[Path, tuple[int,
     wanted = {f"single-{n}-{time.monotonic_ns()}": bare[photo][0] for n, photo in enumerate(photos)}
     latencies = []
     with receiving(lambda body: is_right(body, wanted)) as receiver, client_of(target) as client:
-        before, known = target.cpu_seconds(), len(target.flow_runs())
+        before, known = target.parts.cpu_seconds(), len(target.flow_runs())
         for request_id, photo in zip(wanted, photos, strict=True):
             begun = time.monotonic()
             submit(client, photo, request_id, receiver.url)
@@ -135,7 +135,7 @@ def _account(
     target: Service, before: dict[str, float], known: int, images: int, receiver: CheckingReceiver
 ) -> dict[str, Any]:
     assert not receiver.wrong, f"wrong callbacks: {receiver.wrong}"
-    after = target.cpu_seconds()
+    after = target.parts.cpu_seconds()
     spent = {name: (after[name] - before.get(name, 0)) / images for name in after}
     runs = target.flow_runs()[known:]
     sizes = [len(run["parameters"].get("image_ids", [])) for run in runs]
@@ -144,7 +144,7 @@ def _account(
     return {
         "cpu": sum(spent.values()),
         "cpu_by_part": spent,
-        "memory": target.memory_mb(),
+        "memory": target.parts.memory_mb(),
         "runs": len(runs),
         "sizes": sizes,
         "images": images,

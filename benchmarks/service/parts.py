@@ -3,11 +3,11 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import psutil
@@ -18,18 +18,45 @@ from tests.support.receiver import serving
 ROOT = Path(__file__).parents[2]
 
 
-@dataclass
-class Service:
-    """A running service, and what it costs."""
+class Parts:
+    """Processes by name, each started by itself, and what they cost; all end with the block."""
 
-    url: str
-    prefect_url: str
-    processes: dict[str, psutil.Process]
+    def __init__(self, home: Path, environment: dict[str, str], cwd: Path = ROOT) -> None:
+        self.environment = environment
+        self._home = home
+        self._cwd = cwd
+        self._processes: dict[str, psutil.Process] = {}
+        self._ended = 0
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def start(self, name: str, command: Sequence[str]) -> None:
+        process = running(command, self._home / f"{name}-{self._ended}.log", env=self.environment, cwd=self._cwd)
+        self._processes[name] = psutil.Process(self._stack.enter_context(process).pid)
+
+    def do(self, command: Sequence[str]) -> None:
+        """Run a command to its end."""
+        log = self._home / "setup.log"
+        with running(command, log, env=self.environment, cwd=self._cwd) as process:
+            assert process.wait(timeout=120) == 0, log.read_text()
+
+    def kill(self, name: str) -> None:
+        """Kill -9 of a process and of all that it started."""
+        process = self._processes.pop(name)
+        self._ended += 1
+        for each in [*process.children(recursive=True), process]:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
 
     def cpu_seconds(self) -> dict[str, float]:
         """CPU seconds of each part so far, its children apart where it has any."""
         spent: dict[str, float] = {}
-        for name, process in self.processes.items():
+        for name, process in self._processes.items():
             times = process.cpu_times()
             ended = times.children_user + times.children_system
             alive = sum(sum(child.cpu_times()[:2]) for child in process.children(recursive=True))
@@ -42,8 +69,19 @@ class Service:
         """Resident megabytes of each part with its children."""
         return {
             name: round(sum(p.memory_info().rss for p in [process, *process.children(recursive=True)]) / 1e6)
-            for name, process in self.processes.items()
+            for name, process in self._processes.items()
         }
+
+
+@dataclass
+class Service:
+    """A running service."""
+
+    url: str
+    prefect_url: str
+    parts: Parts
+    worker: Sequence[str]
+    """The command that starts its worker."""
 
     def flow_runs(self) -> list[dict[str, Any]]:
         """All flow runs that Prefect knows."""
@@ -86,12 +124,6 @@ def service(home: Path, *, profile: str, worker: str, slots: int, **settings: st
         "stock": [*prefect, "worker", "start", "--pool", "faces", "--type", "process", "--limit", str(slots)],
     }
     with ExitStack() as stack:
-        processes: dict[str, psutil.Process] = {}
-
-        def start(name: str, command: list[str]) -> None:
-            process = running(command, home / f"{name}.log", env=environment, cwd=ROOT)
-            processes[name] = psutil.Process(stack.enter_context(process).pid)
-
         if profile == "postgresql":
             (home / "postgresql").mkdir()
             server = stack.enter_context(postgresql(home / "postgresql", databases=("facet", "prefect")))
@@ -99,16 +131,16 @@ def service(home: Path, *, profile: str, worker: str, slots: int, **settings: st
             environment["PREFECT_API_DATABASE_CONNECTION_URL"] = f"{server}/prefect".replace(
                 "postgresql+psycopg2", "postgresql+asyncpg"
             )
-        start("prefect", [*facet, "prefect-server"])
+        parts = stack.enter_context(Parts(home, environment))
+        parts.start("prefect", [*facet, "prefect-server"])
         wait_for(lambda: _answers(f"{prefect_url}/health"), 120, "Prefect answers")
-        for command in ("db upgrade", "deploy"):
-            with running([*facet, *command.split()], home / "setup.log", env=environment, cwd=ROOT) as process:
-                assert process.wait(timeout=120) == 0, (home / "setup.log").read_text()
-        start("api", [*facet, "api"])
-        start("worker", workers[worker])
+        parts.do([*facet, "db", "upgrade"])
+        parts.do([*facet, "deploy"])
+        parts.start("api", [*facet, "api"])
+        parts.start("worker", workers[worker])
         wait_for(lambda: _answers(f"http://127.0.0.1:{port}/readyz"), 60, "the API is ready")
         wait_for(lambda: _online(prefect_url), 120, "a worker is online")
-        yield Service(f"http://127.0.0.1:{port}", prefect_url, processes)
+        yield Service(f"http://127.0.0.1:{port}", prefect_url, parts, workers[worker])
 
 
 def _answers(url: str) -> bool:
