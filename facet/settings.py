@@ -15,7 +15,7 @@ from facet.signing import Signer
 
 
 class Settings(BaseSettings):
-    """The settings table of the README follows these fields, in this order."""
+    """The tables of docs/settings.md follow these fields, in this order."""
 
     model_config = SettingsConfigDict(
         env_prefix="FACET_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True

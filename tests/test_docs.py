@@ -1,6 +1,7 @@
 """What is documented is there, and what is there is documented."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import typer
@@ -11,13 +12,13 @@ from facet.services import Services
 from facet.settings import Settings
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+DOCS = ROOT / "docs"
 
 
-def test_every_setting_is_in_the_readme_with_its_default_and_meaning() -> None:
-    table = {row[0]: row[1:] for row in re.findall(r"^\| `(FACET_\w+)` \| (.*?) \| (.*?) \|$", README, re.MULTILINE)}
-    documented = {name: (default.strip("`"), meaning) for name, (default, meaning) in table.items()}
-    assert documented == {f"FACET_{name.upper()}": _row(name) for name in Settings.model_fields}
+def test_every_setting_is_documented_with_its_default_and_meaning() -> None:
+    rows = re.findall(r"^\| `(FACET_\w+)` \| (.*?) \| (.*?) \|$", (DOCS / "settings.md").read_text(), re.MULTILINE)
+    documented = [(name, default.strip("`"), meaning) for name, default, meaning in rows]
+    assert documented == [(f"FACET_{name.upper()}", *_row(name)) for name in Settings.model_fields]
 
 
 def _row(name: str) -> tuple[str, str]:
@@ -27,8 +28,8 @@ def _row(name: str) -> tuple[str, str]:
 
 
 def test_every_command_is_documented() -> None:
-    for name in _commands(typer.main.get_command(app)):
-        assert f"facet {name}" in README, name
+    documented = re.findall(r"^\| `facet ([a-z -]+)` \| .+ \|$", (DOCS / "commands.md").read_text(), re.MULTILINE)
+    assert sorted(documented) == sorted(_commands(typer.main.get_command(app)))
 
 
 def _commands(command: object, prefix: str = "") -> list[str]:
@@ -45,11 +46,11 @@ def test_every_make_target_is_in_its_help() -> None:
     assert sorted(targets) == sorted(helped)
 
 
-def test_every_endpoint_is_in_the_readme(tmp_path: Path) -> None:
+def test_every_endpoint_is_documented(tmp_path: Path) -> None:
     document = create_app(Services(Settings(home=tmp_path))).openapi()
-    for path, operations in document["paths"].items():
-        for method in operations:
-            assert f"`{method.upper()} {path}`" in README, f"{method} {path}"
+    endpoints = [f"{method.upper()} {path}" for path, operations in document["paths"].items() for method in operations]
+    documented = re.findall(r"^\| `([A-Z]+ /\S*)` \| .+ \|$", (DOCS / "api.md").read_text(), re.MULTILINE)
+    assert sorted(documented) == sorted(endpoints)
 
 
 def test_every_dependency_has_its_reason() -> None:
@@ -68,6 +69,43 @@ def test_every_dependency_has_its_reason() -> None:
 
 
 def test_no_link_of_the_docs_is_broken() -> None:
-    for page in [ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")]:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+    pages = [page for folder in (".", "docs", "examples", "benchmarks") for page in (ROOT / folder).glob("*.md")]
+    assert ROOT / "README.md" in pages
+    assert [f"{page.name}: {target}" for page in pages for target in _broken(page)] == []
+
+
+def test_a_broken_link_is_noticed(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    (tmp_path / "other.md").write_text("# A `title`, and: more\n\n```sh\n# no title\n```\n\n## Twice\n\n## Twice\n")
+    good = ["other.md", "other.md#a-title-and-more", "other.md#twice", "other.md#twice-1", "#here", "https://x.test/#y"]
+    bad = ["gone.md", "gone.md#twice", "other.md#no-title", "other.md#twice-2", "#there"]
+    page.write_text("# Here\n" + "".join(f"[a]({target})\n" for target in good + bad) + '<img src="gone.jpg">')
+    assert _broken(page) == [*bad, "gone.jpg"]
+
+
+def _broken(page: Path) -> list[str]:
+    """The page's relative links that lead to no file, or to no heading of it."""
+    broken = []
+    for link, picture in re.findall(r"\]\(([^)\s]+)|<img [^>]*src=\"([^\"]+)", _prose(page)):
+        target = link or picture
+        name, _, anchor = target.partition("#")
+        file = page.parent / name if name else page
+        found = file.exists() and (not anchor or anchor in _anchors(file))
+        if not found and not target.startswith(("http:", "https:")):
+            broken.append(target)
+    return broken
+
+
+def _anchors(page: Path) -> list[str]:
+    """The anchors of the page's headings, as GitHub makes them."""
+    anchors: list[str] = []
+    seen: Counter[str] = Counter()
+    for heading in re.findall(r"^#+ (.+)$", _prose(page), re.MULTILINE):
+        anchor = re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+        anchors.append(f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor)
+        seen[anchor] += 1
+    return anchors
+
+
+def _prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
