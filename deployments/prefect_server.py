@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import uvicorn
 from prefect.server.api.server import create_app
 from prefect.server.database import provide_database_interface
-from prefect.server.database.configurations import AioSqliteConfiguration
+from prefect.server.database.configurations import SQLITE_BEGIN_MODE, AioSqliteConfiguration
 from prefect.server.database.dependencies import set_database_config
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,8 +25,14 @@ class QueuedWriters(AioSqliteConfiguration):
     async def begin_transaction(
         self, session: AsyncSession, with_for_update: bool = False
     ) -> AsyncIterator[AsyncSessionTransaction]:
-        async with super().begin_transaction(session, with_for_update=True) as transaction:
-            yield transaction
+        is_inner = SQLITE_BEGIN_MODE.get() is not None
+        async with super().begin_transaction(session, with_for_update or not is_inner) as transaction:
+            await session.connection()
+            mode = SQLITE_BEGIN_MODE.set("DEFERRED")  # what reads beside it must not wait for it
+            try:
+                yield transaction
+            finally:
+                SQLITE_BEGIN_MODE.reset(mode)
 
 
 class QuickRetries:

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import JSON, Enum, ForeignKey, Index, String, Text
+from sqlalchemy import JSON, Double, Enum, ForeignKey, Index, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from facet.access import KeyScope
@@ -108,7 +108,7 @@ class Image(Base):
     height: Mapped[int | None]
 
     callback_url: Mapped[str | None] = mapped_column(String(2000))
-    min_confidence: Mapped[float]
+    min_confidence: Mapped[float] = mapped_column(Double)
     min_face_size: Mapped[int]
     annotate: Mapped[Annotation] = mapped_column("annotation", _word(Annotation), server_default=Annotation.BOXES)
     is_drawn: Mapped[bool] = mapped_column("annotate", default=_drawn_formerly)
@@ -177,7 +177,7 @@ class Face(Base):
     image_id: Mapped[UUID] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
     epoch: Mapped[int]
     position: Mapped[int]
-    confidence: Mapped[float]
+    confidence: Mapped[float] = mapped_column(Double)
     x: Mapped[int]
     y: Mapped[int]
     width: Mapped[int]
@@ -257,7 +257,7 @@ class DeliveryAttempt(Base):
     delivery_id: Mapped[UUID] = mapped_column(ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     at: Mapped[datetime]
-    seconds: Mapped[float | None]
+    seconds: Mapped[float | None] = mapped_column(Double)
     status_code: Mapped[int | None]
     answer: Mapped[str | None] = mapped_column(Text)
     error: Mapped[str | None] = mapped_column(Text)

@@ -3,27 +3,57 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from deployments.prefect_server import QueuedWriters
 
 _WRITERS = 5
+_COUNTER = sa.table("counter", sa.column("n"))
 
 
-def test_transactions_that_read_and_then_write_all_end_well(tmp_path: Path) -> None:
-    database = QueuedWriters(f"sqlite+aiosqlite:///{tmp_path / 'prefect.db'}")
-    counter = sa.table("counter", sa.column("n"))
+@pytest.fixture
+def database(tmp_path: Path) -> QueuedWriters:
+    return QueuedWriters(f"sqlite+aiosqlite:///{tmp_path / 'prefect.db'}")
 
+
+def test_transactions_that_read_and_then_write_all_end_well(database: QueuedWriters) -> None:
     async def increment() -> None:
-        async with await database.session(await database.engine()) as session, database.begin_transaction(session):
-            n = await session.scalar(sa.select(counter.c.n))
+        async with await _session(database) as session, database.begin_transaction(session):
+            n = await session.scalar(sa.select(_COUNTER.c.n))
             await asyncio.sleep(0.01)
-            await session.execute(sa.update(counter).values(n=n + 1))
+            await session.execute(sa.update(_COUNTER).values(n=n + 1))
 
     async def count() -> object:
-        async with await database.session(await database.engine()) as session:
-            await session.execute(sa.text("CREATE TABLE counter AS SELECT 0 AS n"))
-            await asyncio.gather(*(increment() for _ in range(_WRITERS)))
-            return await session.scalar(sa.select(counter.c.n))
+        await _create(database)
+        await asyncio.gather(*(increment() for _ in range(_WRITERS)))
+        return await _read(database)
 
     assert asyncio.run(count()) == _WRITERS
+
+
+def test_what_reads_within_a_transaction_does_not_wait_for_it(database: QueuedWriters) -> None:
+    async def read_within() -> object:
+        await _create(database)
+        async with await _session(database) as session, database.begin_transaction(session):
+            await session.execute(sa.update(_COUNTER).values(n=1))
+            async with await _session(database) as inner, database.begin_transaction(inner):
+                await _read(database)
+                return await inner.scalar(sa.select(_COUNTER.c.n))
+
+    assert asyncio.run(asyncio.wait_for(read_within(), 10)) == 0
+
+
+async def _session(database: QueuedWriters) -> AsyncSession:
+    return await database.session(await database.engine())
+
+
+async def _create(database: QueuedWriters) -> None:
+    async with await _session(database) as session:
+        await session.execute(sa.text("CREATE TABLE counter AS SELECT 0 AS n"))
+
+
+async def _read(database: QueuedWriters) -> object:
+    async with await _session(database) as session:
+        return await session.scalar(sa.select(_COUNTER.c.n))
