@@ -63,9 +63,9 @@ class Figures:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--data", type=Path, default=DATA / "wider", help="folder of JPEG photos")
-    arguments.add_argument("--images", type=int, default=100, help="photos under saturation, in each round")
-    arguments.add_argument("--singles", type=int, default=8, help="photos sent one by one, in each round")
-    arguments.add_argument("--killed", type=int, default=30, help="photos of which some are in hand when all is killed")
+    arguments.add_argument("--images", type=int, default=60, help="photos under saturation, in each round")
+    arguments.add_argument("--singles", type=int, default=6, help="photos sent one by one, in each round")
+    arguments.add_argument("--killed", type=int, default=24, help="photos of which some are in hand when all is killed")
     arguments.add_argument("--slots", type=int, default=2)
     arguments.add_argument("--rounds", type=int, default=2)
     options = arguments.parse_args()

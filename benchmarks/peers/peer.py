@@ -41,7 +41,7 @@ def peer(
     port = free_port()
     if warm:
         environment = environment | {"PEER_WARM": "1"}
-    worker = [str(python), "-m", "celery", "-A", _MODULE, "worker", "-c", str(slots), "-l", "WARNING"]
+    worker = [str(python), "-m", "celery", "-A", f"{_MODULE}:celery", "worker", "-c", str(slots), "-l", "WARNING"]
     with Parts(home, environment, cwd) as parts:
         parts.do([str(python), "-m", _MODULE])
         web = [str(python), "-m", "uvicorn", f"{_MODULE}:app", "--port", str(port), "--log-level", "warning"]
