@@ -30,7 +30,7 @@ from tests.support.processes import answers, free_port, postgresql, running, wai
 from tests.support.production import S3_KEYS, s3
 from tests.support.receiver import serving
 
-_QUIET = 150
+_QUIET = 75
 """Seconds without a callback after which what has not come is lost; longer than any lease or visibility timeout."""
 
 
@@ -63,7 +63,7 @@ class Figures:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--data", type=Path, default=DATA / "wider", help="folder of JPEG photos")
-    arguments.add_argument("--images", type=int, default=60, help="photos under saturation, in each round")
+    arguments.add_argument("--images", type=int, default=150, help="photos under saturation, in each round")
     arguments.add_argument("--singles", type=int, default=6, help="photos sent one by one, in each round")
     arguments.add_argument("--killed", type=int, default=24, help="photos of which some are in hand when all is killed")
     arguments.add_argument("--slots", type=int, default=2)

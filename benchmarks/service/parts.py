@@ -84,12 +84,17 @@ class Service:
     """The command that starts its worker."""
 
     def flow_runs(self) -> list[dict[str, Any]]:
-        """All flow runs that Prefect knows."""
+        """All flow runs of detection that Prefect knows."""
         found: list[dict[str, Any]] = []
         while True:
             page = httpx.post(
                 f"{self.prefect_url}/flow_runs/filter",
-                json={"offset": len(found), "limit": 200, "sort": "START_TIME_ASC"},
+                json={
+                    "flows": {"name": {"any_": ["detect-faces"]}},
+                    "offset": len(found),
+                    "limit": 200,
+                    "sort": "START_TIME_ASC",
+                },
                 timeout=60,
             )
             page.raise_for_status()
