@@ -126,7 +126,9 @@ def main() -> None:
     for rate in parser.parse_args().rates:
         p = plan(rate, costs)
         row = (p.rate, p.batch, p.runs_a_second, p.slots, p.workers, p.apis, p.prefect_servers, p.cores, p.connections)
-        table.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row))
+        table.add_row(
+            *(f"{value:.3g}" if isinstance(value, float) and value < 100 else f"{value:.0f}" for value in row)
+        )
     console.print(table)
 
 
