@@ -33,6 +33,8 @@ class Parts:
         return self
 
     def __exit__(self, *error: object) -> None:
+        for name in reversed(list(self._processes)):  # a worker's children have sessions of their own
+            self.kill(name)
         self._stack.close()
 
     def start(self, name: str, command: Sequence[str]) -> None:
