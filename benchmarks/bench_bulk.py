@@ -17,7 +17,7 @@ from uuid import UUID
 
 from rich.table import Table
 
-from benchmarks.bench_service import DATA, client_of, console, is_right, submit
+from benchmarks.bench_service import DATA, client_of, console, is_right, p95, submit
 from benchmarks.service.bare import ceiling, faces_and_seconds
 from benchmarks.service.parts import Service, receiving, service
 from tests.support.stored import record_results, results, store_completed
@@ -58,7 +58,7 @@ def main() -> None:
         "ceiling": round(top, 2),
         "bulk": round(rate, 2),
         "bulk_efficiency": round(rate / top, 3),
-        "interactive_ratio": round(_p95(busy) / _p95(idle), 2),
+        "interactive_ratio": round(p95(busy) / p95(idle), 2),
         "interactive": len(busy),
         "skipped": skipped,
         "doubled": doubled,
@@ -113,16 +113,12 @@ def _miscounted(ids: list[UUID], found: list[UUID], *, times: int) -> tuple[int,
     return sum(counts[i] < times for i in ids), sum(counts[i] > times for i in ids)
 
 
-def _p95(values: list[float]) -> float:
-    return sorted(values)[int(0.95 * (len(values) - 1))]
-
-
 def _tell(
     idle: list[float], busy: list[float], alone: dict[str, Any], beside: dict[str, Any], ceilings: list[float]
 ) -> None:
     table = Table("", "p50 s", "p95 s", "photos", title="Submissions, from POST to callback", title_justify="left")
     for name, values in (("idle", idle), ("beside bulk work", busy)):
-        table.add_row(name, f"{statistics.median(values):.2f}", f"{_p95(values):.2f}", str(len(values)))
+        table.add_row(name, f"{statistics.median(values):.2f}", f"{p95(values):.2f}", str(len(values)))
     console.print(table)
     for name, over in (("alone", alone), ("beside submissions", beside)):
         console.print(

@@ -6,29 +6,26 @@ order that the second round turns round. Each has as many slots, PostgreSQL of i
 
 import argparse
 import json
-import os
+import secrets
 import statistics
 import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
+from typing import Any
 
-import httpx
 from rich.table import Table
 
-from benchmarks.bench_service import DATA, console
-from benchmarks.peers.peer import Peer, install, peer
-from benchmarks.service.parts import ROOT, Parts, Service, service
-from tests.support.processes import answers, free_port, postgresql, running, wait_for
-from tests.support.production import S3_KEYS, s3
-from tests.support.receiver import serving
+from benchmarks.bench_service import DATA, client_of, console, p95, submit_all
+from benchmarks.peers.peer import install, peer
+from benchmarks.service.parts import ROOT, Parts, Target, bare_environment, receiving, service
+from tests.support.processes import postgresql, wait_for
+from tests.support.production import S3_KEYS, redis, s3
 
 _QUIET = {"facet": 400, "predecessor": 75, "kind": 75}
 """Seconds without a callback after which what has not come is lost: Facet looks for callbacks that a dead process left
@@ -58,10 +55,6 @@ class Figures:
     def p50(self) -> float:
         return statistics.median(self.latencies)
 
-    @property
-    def p95(self) -> float:
-        return sorted(self.latencies)[int(0.95 * (len(self.latencies) - 1))]
-
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
@@ -73,16 +66,14 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=2)
     options = arguments.parse_args()
     photos = sorted(options.data.glob("*.jpg"))
-    photos = [photos[n % len(photos)].read_bytes() for n in range(options.images)]
+    photos = [photos[n % len(photos)] for n in range(options.images)]
     figures = {name: Figures() for name in ("predecessor", "kind", "facet")}
     with TemporaryDirectory() as folder, ExitStack() as stack:
         home = Path(folder)
-        uv = Path(sys.executable).parent / "uv"
-        python = install(home / "venv", uv)
         endpoint = stack.enter_context(s3(home))
         console.print("From a clone to the first result …")
         figures["facet"].first_result = _first_of_facet(home)
-        figures["predecessor"].first_result = _first_of_peer(home, uv, endpoint, options.slots)
+        figures["predecessor"].first_result, python = _first_of_peer(home, endpoint, options.slots)
         for turn in range(options.rounds):
             for name in list(figures)[:: 1 if turn % 2 else -1]:
                 console.print(f"Round {turn + 1}: {name} …")
@@ -108,7 +99,7 @@ def main() -> None:
 
 
 @contextmanager
-def _started(name: str, home: Path, *, python: Path, endpoint: str, slots: int) -> Iterator[Service | Peer]:
+def _started(name: str, home: Path, *, python: Path, endpoint: str, slots: int) -> Iterator[Target]:
     if name == "facet":
         access, secret = S3_KEYS
         settings = {
@@ -127,19 +118,16 @@ def _started(name: str, home: Path, *, python: Path, endpoint: str, slots: int) 
 
 
 @contextmanager
-def _peer(home: Path, *, python: Path, warm: bool, endpoint: str, slots: int, cwd: Path = ROOT) -> Iterator[Peer]:
+def _peer(home: Path, *, python: Path, warm: bool, endpoint: str, slots: int, cwd: Path = ROOT) -> Iterator[Target]:
     """The predecessor with a PostgreSQL and a Redis of its own."""
     services = home.with_name(f"{home.name}-services")
     (services / "postgresql").mkdir(parents=True)
-    port = free_port()
-    redis = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     with (
         postgresql(services / "postgresql", databases=("peer",)) as url,
-        running(redis, services / "redis.log", cwd=services),
+        redis(services, secrets.token_hex(8)) as broker,
     ):
-        wait_for(lambda: answers(port), 20, "Redis answers")
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("FACET_", "PREFECT_"))} | {
-            "PEER_BROKER": f"redis://127.0.0.1:{port}/0",
+        environment = bare_environment() | {
+            "PEER_BROKER": broker,
             "PEER_DATABASE": f"{url}/peer".replace("+psycopg2", ""),
             "PEER_S3": endpoint,
             "PEER_S3_KEYS": ":".join(S3_KEYS),
@@ -159,20 +147,15 @@ def _first_of_facet(home: Path) -> float:
     return time.monotonic() - begun
 
 
-def _first_of_peer(home: Path, uv: Path, endpoint: str, slots: int) -> float:
-    """Seconds from `git clone` until the predecessor has called back, with its services already there."""
+def _first_of_peer(home: Path, endpoint: str, slots: int) -> tuple[float, Path]:
+    """Seconds from `git clone` until the predecessor has called back, with its services there; and its Python."""
     begun = time.monotonic()
     clone = _clone(home / "peer-clone")
-    python = install(home / "peer-venv", uv)
-    photo = (clone / "examples" / "eileen-collins.jpg").read_bytes()
-    first = home / "first"
-    with (
-        _peer(first, python=python, warm=False, endpoint=endpoint, slots=slots, cwd=clone) as target,
-        _callbacks() as came,
-    ):
-        _submit(target.url, [("first", photo)], came.url)
-        came.wait(1, 120)
-        return time.monotonic() - begun
+    python = install(home / "venv")
+    first = {"first": clone / "examples" / "eileen-collins.jpg"}
+    with _peer(home / "first", python=python, warm=False, endpoint=endpoint, slots=slots, cwd=clone) as target:
+        _answered(target, first)
+        return time.monotonic() - begun, python
 
 
 def _clone(to: Path) -> Path:
@@ -180,83 +163,60 @@ def _clone(to: Path) -> Path:
     return to
 
 
-@dataclass
-class _Callbacks:
-    url: str = ""
-    counts: Counter[str] = field(default_factory=Counter)
-    faces: int = 0
-    last: float = 0
-
-    def wait(self, number: int, seconds: float) -> None:
-        wait_for(lambda: len(self.counts) >= number, seconds, f"{number} callbacks, of which {len(self.counts)} came")
+def _submit(target: Target, photos: Mapping[str, Path], callback_url: str) -> None:
+    """Send the photos by the contract that both designs speak."""
+    with client_of(target) as client:
+        submit_all(client, photos, callback_url, "/api/image/")
 
 
-@contextmanager
-def _callbacks() -> Iterator[_Callbacks]:
-    came = _Callbacks(last=time.monotonic())
+def _answered(target: Target, photos: Mapping[str, Path]) -> tuple[float, int]:
+    """Seconds from the first POST to the last photo's callback, and the faces that were found."""
+    faces: dict[str, int] = {}
 
-    def answer(body: dict) -> int:  # type: ignore[type-arg]
-        came.last = time.monotonic()
-        came.faces += len(body["faces"]) if not came.counts[body["request_id"]] else 0
-        came.counts[body["request_id"]] += 1
-        return 204
+    def note(body: dict[str, Any]) -> bool:
+        faces[body["request_id"]] = len(body["faces"])
+        return True
 
-    with serving(answer) as came.url:
-        yield came
-
-
-def _submit(url: str, photos: list[tuple[str, bytes]], callback_url: str) -> None:
-    """Send all photos by the contract that both designs speak, four at a time."""
-    with httpx.Client(base_url=url, timeout=60, trust_env=False) as client, ThreadPoolExecutor(4) as pool:
-
-        def send(request_id: str, photo: bytes) -> None:
-            answer = client.post(
-                "/api/image/",
-                files={"image": ("photo.jpg", photo)},
-                data={"request_id": request_id, "callback_url": callback_url},
-            )
-            assert answer.status_code == 202, answer.text
-
-        for sent in [pool.submit(send, request_id, photo) for request_id, photo in photos]:
-            sent.result()
-
-
-def _measure(target: Service | Peer, figures: Figures, photos: list[bytes], singles: int) -> None:
-    with _callbacks() as came:
-        _submit(target.url, [(f"warm-{n}", photos[n % len(photos)]) for n in range(6)], came.url)
-        came.wait(6, 180)
-    with _callbacks() as came:
-        for n, photo in enumerate(photos[:singles]):
-            time.sleep(1.5)  # idle again
-            begun = time.monotonic()
-            _submit(target.url, [(f"single-{n}", photo)], came.url)
-            came.wait(n + 1, 120)
-            figures.latencies.append(came.last - begun)
-    with _callbacks() as came, _peak_memory(target.parts) as memory:
-        before = sum(target.parts.cpu_seconds().values())
+    with receiving(note) as receiver:
         begun = time.monotonic()
-        _submit(target.url, [(f"many-{n}", photo) for n, photo in enumerate(photos)], came.url)
-        came.wait(len(photos), 600)
-        figures.rates.append(len(photos) / (came.last - begun))
+        _submit(target, photos, receiver.url)
+        receiver.wait(list(photos), 600)
+        return max(receiver.came.values()) - begun, sum(faces.values())
+
+
+def _measure(target: Target, figures: Figures, photos: list[Path], singles: int) -> None:
+    _answered(target, {f"warm-{n}": photos[n % len(photos)] for n in range(6)})
+    for n, photo in enumerate(photos[:singles]):
+        time.sleep(1.5)  # idle again
+        figures.latencies.append(_answered(target, {f"single-{n}": photo})[0])
+    with _peak_memory(target.parts) as memory:
+        before = sum(target.parts.cpu_seconds().values())
+        seconds, figures.faces = _answered(target, {f"many-{n}": photo for n, photo in enumerate(photos)})
+        figures.rates.append(len(photos) / seconds)
         time.sleep(3)  # until all is told
         figures.cpu.append((sum(target.parts.cpu_seconds().values()) - before) / len(photos))
-        figures.faces = came.faces
     figures.memory.append(max(memory))
 
 
-def _kill(target: Service | Peer, figures: Figures, photos: list[bytes], quiet: float) -> None:
+def _kill(target: Target, figures: Figures, photos: list[Path], quiet: float) -> None:
     """Kill the worker at the first callback, and start it again; count what never came, and what came twice."""
-    with _callbacks() as came:
-        _submit(target.url, [(f"killed-{n}", photo) for n, photo in enumerate(photos)], came.url)
-        came.wait(1, 180)
+    counts: Counter[str] = Counter()
+
+    def note(body: dict[str, Any]) -> bool:
+        counts[body["request_id"]] += 1
+        return True
+
+    with receiving(note) as receiver:
+        _submit(target, {f"killed-{n}": photo for n, photo in enumerate(photos)}, receiver.url)
+        wait_for(lambda: receiver.came, 180, "a first callback came")
         killed = time.monotonic()
         target.parts.kill("worker")
         target.parts.start("worker", target.worker)
-        while len(came.counts) < len(photos) and time.monotonic() - came.last < quiet:
+        while len(counts) < len(photos) and time.monotonic() - max(receiver.came.values()) < quiet:
             time.sleep(0.5)
-        figures.lost = len(photos) - len(came.counts)
-        figures.doubled = sum(count > 1 for count in came.counts.values())
-        figures.recovery = came.last - killed
+        figures.lost = len(photos) - len(counts)
+        figures.doubled = sum(count > 1 for count in counts.values())
+        figures.recovery = max(receiver.came.values()) - killed
 
 
 @contextmanager
@@ -287,7 +247,7 @@ def _tell(figures: dict[str, Figures]) -> None:
     three = [figures[name] for name in names]
     rows = {
         "images a second, saturated": [f"{each.rate:.2f}" for each in three],
-        "idle latency, p50 / p95": [f"{each.p50:.2f} / {each.p95:.2f} s" for each in three],
+        "idle latency, p50 / p95": [f"{each.p50:.2f} / {p95(each.latencies):.2f} s" for each in three],
         "CPU seconds an image": [f"{statistics.mean(each.cpu):.2f}" for each in three],
         "peak memory": [f"{max(each.memory):.0f} MB" for each in three],
         "from git clone to the first result": [

@@ -8,6 +8,7 @@ import json
 import os
 import statistics
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.service.bare import ceiling, faces_and_seconds
-from benchmarks.service.parts import CheckingReceiver, Service, receiving, service
+from benchmarks.service.parts import CheckingReceiver, Service, Target, receiving, service
 
 _ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("FACET_TESTDATA", _ROOT.parent / "shared" / "data"))
@@ -53,7 +54,7 @@ def main() -> None:
             single = _saturate(one, many[:60], bare)
         with service(home / "stock", profile=options.profile, worker="stock", slots=options.slots) as stock:
             stocks = _one_by_one(stock, many[: options.stock], bare)
-    latencies = sorted(first["latencies"] + second["latencies"])
+    latencies = first["latencies"] + second["latencies"]
     bare_seconds = [bare[photo][1] for photo in singles]
     top = statistics.mean(ceilings)
     result = {
@@ -64,7 +65,7 @@ def main() -> None:
         "single": {"cpu_per_image": round(single["cpu"], 3)},
         "latency": {
             "p50": round(statistics.median(latencies), 3),
-            "p95": round(latencies[int(0.95 * (len(latencies) - 1))], 3),
+            "p95": round(p95(latencies), 3),
             "bare_p50": round(statistics.median(bare_seconds), 3),
         },
         "stock": {
@@ -80,13 +81,24 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def submit(client: httpx.Client, photo: Path, request_id: str, callback_url: str) -> None:
+def submit(client: httpx.Client, photo: Path, request_id: str, callback_url: str, path: str = "/v1/images") -> None:
     answer = client.post(
-        "/v1/images",
+        path,
         files={"image": (photo.name, photo.read_bytes())},
         data={"request_id": request_id, "callback_url": callback_url},
     )
     assert answer.status_code == 202, answer.text
+
+
+def submit_all(client: httpx.Client, photos: Mapping[str, Path], callback_url: str, path: str = "/v1/images") -> None:
+    """Submit the photos, by their request ids, four at a time."""
+    with ThreadPoolExecutor(4) as pool:
+        for sent in [pool.submit(submit, client, photo, name, callback_url, path) for name, photo in photos.items()]:
+            sent.result()
+
+
+def p95(values: Sequence[float]) -> float:
+    return sorted(values)[int(0.95 * (len(values) - 1))]
 
 
 def _saturate(target: Service, photos: list[Path], bare: dict[Path, tuple[int, float]]) -> dict[str, Any]:
@@ -95,12 +107,7 @@ def _saturate(target: Service, photos: list[Path], bare: dict[Path, tuple[int, f
     with receiving(lambda body: is_right(body, wanted)) as receiver, client_of(target) as client:
         before, known = target.parts.cpu_seconds(), len(target.flow_runs())
         begun = time.monotonic()
-        with ThreadPoolExecutor(4) as pool:
-            for sent in [
-                pool.submit(submit, client, photo, request_id, receiver.url)
-                for request_id, photo in zip(wanted, photos, strict=True)
-            ]:
-                sent.result()
+        submit_all(client, dict(zip(wanted, photos, strict=True)), receiver.url)
         receiver.wait(list(wanted), 600)
         seconds = max(receiver.came.values()) - begun
         time.sleep(3)  # until the last flow run has told Prefect of its end
@@ -123,7 +130,7 @@ def _one_by_one(target: Service, photos: list[Path], bare: dict[Path, tuple[int,
         return _account(target, before, known, len(photos), receiver) | {"latencies": latencies}
 
 
-def client_of(target: Service) -> httpx.Client:
+def client_of(target: Target) -> httpx.Client:
     return httpx.Client(base_url=target.url, timeout=60, trust_env=False)
 
 

@@ -1,29 +1,21 @@
 """The predecessor's design, running: PostgreSQL, Redis and S3 are given, the rest are its own processes."""
 
 import subprocess
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.service.parts import ROOT, Parts
+from benchmarks.service.parts import ROOT, Parts, Target
 from tests.support.processes import answers, free_port, wait_for
 
 _LOCK = Path(__file__).parent / "requirements.lock"
 _MODULE = "benchmarks.peers.predecessor"
 
 
-@dataclass
-class Peer:
-    url: str
-    parts: Parts
-    worker: Sequence[str]
-    """The command that starts its worker."""
-
-
-def install(folder: Path, uv: Path) -> Path:
+def install(folder: Path) -> Path:
     """A virtual environment with what the predecessor needs; its Python."""
-    python = folder / "bin" / "python"
+    uv, python = Path(sys.executable).with_name("uv"), folder / "bin" / "python"
     for command in (
         [uv, "venv", "-q", folder],
         [uv, "pip", "install", "-q", "--python", python, "--compile-bytecode", "--require-hashes", "-r", _LOCK],
@@ -35,7 +27,7 @@ def install(folder: Path, uv: Path) -> Path:
 @contextmanager
 def peer(
     home: Path, *, python: Path, warm: bool, slots: int, environment: dict[str, str], cwd: Path = ROOT
-) -> Iterator[Peer]:
+) -> Iterator[Target]:
     """A web process and a Celery worker of `slots` children, with the model `warm` or built for every task."""
     home.mkdir(parents=True)
     port = free_port()
@@ -48,4 +40,4 @@ def peer(
         parts.start("web", web)
         parts.start("worker", worker)
         wait_for(lambda: answers(port), 60, "the web process answers")
-        yield Peer(f"http://127.0.0.1:{port}", parts, worker)
+        yield Target(f"http://127.0.0.1:{port}", parts, worker)

@@ -18,6 +18,11 @@ from tests.support.receiver import serving
 ROOT = Path(__file__).parents[2]
 
 
+def bare_environment() -> dict[str, str]:
+    """This process' environment without what configures Facet or Prefect."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("FACET_", "PREFECT_"))}
+
+
 class Parts:
     """Processes by name, each started by itself, and what they cost; all end with the block."""
 
@@ -76,14 +81,20 @@ class Parts:
 
 
 @dataclass
-class Service:
-    """A running service."""
+class Target:
+    """Something that runs and takes photos."""
 
     url: str
-    prefect_url: str
     parts: Parts
     worker: Sequence[str]
     """The command that starts its worker."""
+
+
+@dataclass
+class Service(Target):
+    """Facet, running."""
+
+    prefect_url: str
 
     def flow_runs(self) -> list[dict[str, Any]]:
         """All flow runs of detection that Prefect knows."""
@@ -111,7 +122,7 @@ def service(home: Path, *, profile: str, worker: str, slots: int, **settings: st
     port, prefect_port = free_port(), free_port()
     home.mkdir(parents=True)
     prefect_url = f"http://127.0.0.1:{prefect_port}/api"
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("FACET_", "PREFECT_"))} | {
+    environment = bare_environment() | {
         "FACET_HOME": str(home),
         "FACET_PORT": str(port),
         "FACET_WORKER_SLOTS": str(slots),
@@ -147,7 +158,7 @@ def service(home: Path, *, profile: str, worker: str, slots: int, **settings: st
         parts.start("worker", workers[worker])
         wait_for(lambda: _answers(f"http://127.0.0.1:{port}/readyz"), 60, "the API is ready")
         wait_for(lambda: _online(prefect_url), 120, "a worker is online")
-        yield Service(f"http://127.0.0.1:{port}", prefect_url, parts, workers[worker])
+        yield Service(f"http://127.0.0.1:{port}", parts, workers[worker], prefect_url)
 
 
 def _answers(url: str) -> bool:

@@ -22,8 +22,6 @@ from tests.support.processes import wait_for
 from tests.support.receiver import Receiver
 from tests.support.stack import ROOT, Stack, new_stack, started
 
-pytestmark = pytest.mark.timeout(600)
-
 PHOTO = ROOT / "examples" / "eileen-collins.jpg"
 SCREENSHOTS = os.environ.get("FACET_SCREENSHOTS")
 """A folder to which the pictures of docs/console.md are written anew."""

@@ -13,8 +13,6 @@ from tests.support.processes import wait_for
 from tests.support.receiver import receiving
 from tests.support.stack import Stack, new_stack, started
 
-pytestmark = pytest.mark.timeout(600)
-
 API_KEY, LINK_SECRET, LOGIN = "key-" + "k" * 36, "link-" + "l" * 36, "admin:pass-pppppppppppp"
 TOKEN = "tok-" + "t" * 36
 HOOK = "whsec_" + "aGhoaGhoaGhoaGhoaGhoaGhoaGhoaGho"

@@ -12,8 +12,6 @@ from facet.images import decode
 from tests.support.processes import wait_for
 from tests.support.stack import ROOT, Stack, new_stack, started
 
-pytestmark = pytest.mark.timeout(600)
-
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Stack:

@@ -13,8 +13,6 @@ from deployments.automations import crash_unstarted, crash_zombies, make_automat
 from tests.deployments.warm_worker import sample_flows
 from tests.deployments.warm_worker.stage import Server, Stage, wait_for
 
-pytestmark = pytest.mark.timeout(600)
-
 SHORTEST = timedelta(seconds=10)  # that Prefect allows
 
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.prefect_database import migrate_prefect
+
 _SCRIPT = """
 import asyncio
 from datetime import timedelta
@@ -16,7 +18,6 @@ from prefect.server.schemas.schedules import IntervalSchedule
 
 async def main():
     database = provide_database_interface()
-    await database.create_db()
     schedule = DeploymentSchedule(schedule=IntervalSchedule(interval=timedelta(minutes=5)), active=True)
     async with database.session_context(begin_transaction=True) as session:
         flow = await models.flows.create_flow(session=session, flow=Flow(name="flow"))
@@ -30,6 +31,7 @@ asyncio.run(main())
 
 
 def test_a_schedule_makes_flow_runs(tmp_path: Path) -> None:
+    migrate_prefect(tmp_path)
     environment = os.environ | {
         "PREFECT_HOME": str(tmp_path),
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{tmp_path / 'prefect.db'}",

@@ -17,8 +17,6 @@ from tests.support.images import picture
 from tests.support.processes import answers, free_port, running, wait_for
 from tests.support.stack import ROOT, Stack, new_stack, started
 
-pytestmark = pytest.mark.timeout(600)
-
 SECRET = "whsec_" + "aGhoaGhoaGhoaGhoaGhoaGhoaGhoaGho"
 PHOTO = ROOT / "examples" / "eileen-collins.jpg"
 

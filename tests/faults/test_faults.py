@@ -2,11 +2,7 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.faults.campaign import Row, run_profile
-
-pytestmark = pytest.mark.timeout(600)
 
 FAULTS = ["child killed", "API process killed", "API answers lost", "receiver's answers lost"]
 

@@ -12,8 +12,6 @@ from tests.support.processes import wait_for
 from tests.support.scripted import Scripted, answer, scripted
 from tests.support.stack import Stack, new_stack, started
 
-pytestmark = pytest.mark.timeout(600)
-
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 

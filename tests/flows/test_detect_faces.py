@@ -19,8 +19,6 @@ from tests.support.processes import wait_for
 from tests.support.receiver import Receiver
 from tests.support.stack import Stack, new_stack, started
 
-pytestmark = pytest.mark.timeout(600)
-
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:

@@ -2,13 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.support.images import picture
 from tests.support.processes import wait_for
 from tests.support.stack import new_stack, started
-
-pytestmark = pytest.mark.timeout(600)
 
 
 def test_a_poison_image_among_31_good_ones_fails_alone(tmp_path: Path) -> None:

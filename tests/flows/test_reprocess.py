@@ -14,8 +14,6 @@ from tests.support.processes import wait_for
 from tests.support.stack import Stack, new_stack, started
 from tests.support.stored import OLD, detectors, failures, record_results, results, store_completed
 
-pytestmark = pytest.mark.timeout(600)
-
 IMAGES = 2_000
 
 

@@ -15,8 +15,6 @@ from tests.support.processes import wait_for
 from tests.support.stack import Stack, new_stack, started
 from tests.support.stored import store_completed
 
-pytestmark = pytest.mark.timeout(600)
-
 SCREENSHOTS = os.environ.get("FACET_SCREENSHOTS")
 """A folder to which the pictures of docs/operating.md are written anew."""
 

@@ -12,8 +12,6 @@ from tests.hostile.run import MAX_CHILD_MB, MAX_SECONDS, SIDE, ChildMemory, send
 from tests.support.scripted import Script, answer, scripted
 from tests.support.stack import Stack, new_stack, started
 
-pytestmark = pytest.mark.timeout(600)
-
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:

@@ -25,7 +25,8 @@ _PATIENCE = 2
 
 def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
     """Poll until the condition holds; fails with `what` it was that did not come."""
-    until = time.monotonic() + _PATIENCE * seconds
+    seconds *= _PATIENCE
+    until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, f"after {seconds} s still not: {what}"
         time.sleep(0.1)
