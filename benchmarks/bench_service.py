@@ -29,7 +29,7 @@ console = Console(width=110)
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--data", type=Path, default=DATA / "wider", help="folder of JPEG photos")
-    arguments.add_argument("--images", type=int, default=300, help="photos under saturation")
+    arguments.add_argument("--images", type=int, default=600, help="photos under saturation")
     arguments.add_argument("--slots", type=int, default=2)
     arguments.add_argument("--singles", type=int, default=20, help="photos sent one by one to the idle service")
     arguments.add_argument("--stock", type=int, default=6, help="photos sent one by one to the stock worker")

@@ -44,7 +44,7 @@ def worker(
     """Run flow runs of the work pool, in processes that are kept warm."""
     settings = get_settings()
     find_prefect(settings)
-    os.environ.setdefault("PREFECT_WORKER_QUERY_SECONDS", "0.5")
+    os.environ.setdefault("PREFECT_WORKER_QUERY_SECONDS", "0.5" if stock else "3")  # warm: events tell
 
     from deployments.deploy import DeployFailed, await_deployment
 

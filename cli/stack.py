@@ -218,7 +218,6 @@ def _environment(settings: Settings, home: Path, *, keys: bool = False) -> dict[
         "PREFECT_API_URL": f"{prefect_url(settings)}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
-        "PREFECT_WORKER_QUERY_SECONDS": "0.5",
     }
 
 

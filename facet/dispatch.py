@@ -34,7 +34,7 @@ _IN_FLIGHT = (RunState.RESERVED, RunState.RUNNING)
 _CREATION_GRACE = timedelta(seconds=5)
 _RELEASE_DELAY = timedelta(seconds=5)
 _WATCH_SECONDS = 3.0
-
+_PAUSE = 0.1  # of a burst's images the first goes at once, and the others share the next pass
 
 _BATCH_SIZES = Histogram(
     "facet_batch_images", "Images of the batches that this process made.", ["lane"], buckets=(1, 2, 4, 8, 16, 32, 64)
@@ -151,6 +151,7 @@ class Dispatcher:
                 said = str(error)
             except Exception:
                 log.exception("A dispatch pass failed; the next one follows.")
+            self._stopped.wait(_PAUSE)
             self._nudged.wait(self._settings.dispatch_seconds)
             self._nudged.clear()
 
@@ -171,18 +172,13 @@ class Dispatcher:
 
     def reserve(self) -> UUID | None:
         """Set a batch of waiting images aside for a new run, if a slot is free and anything waits."""
-        with self._database.read() as session:  # a cheap look, so that idle dispatchers lock nothing
-            if session.scalar(_WAITING.limit(1)) is None:
+        with self._database.read() as session:  # a cheap look, so that dispatchers with nothing to do lock nothing
+            if self._free_lane(session) is None:
                 return None
         with self._database.write() as session:
             self._database.lock_dispatch(session)
-            in_flight = Counter(session.scalars(select(Run.lane).where(Run.state.in_(_IN_FLIGHT))))
-            for lane in self._turns(session):
-                # One more for interactive work, so that it waits for no bulk run's end: the bulk runs yield to it.
-                more = lane is Lane.INTERACTIVE and in_flight[Lane.BULK] > 0
-                if in_flight.total() < self._settings.max_runs + more:
-                    break
-            else:
+            lane = self._free_lane(session)
+            if lane is None:
                 return None
             images = session.scalars(
                 _WAITING.where(Image.lane == lane)
@@ -203,6 +199,19 @@ class Dispatcher:
                 image.run_id = run.id
         _BATCH_SIZES.labels(run.lane).observe(run.size)
         return run.id
+
+    def _free_lane(self, session: Session) -> Lane | None:
+        """The lane whose turn it is, if images wait in one and a run may be added to those in flight."""
+        turns = self._turns(session)
+        if not turns:
+            return None
+        in_flight = Counter(session.scalars(select(Run.lane).where(Run.state.in_(_IN_FLIGHT))))
+        for lane in turns:
+            # One more for interactive work, so that it waits for no bulk run's end: the bulk runs yield to it.
+            more = lane is Lane.INTERACTIVE and in_flight[Lane.BULK] > 0
+            if in_flight.total() < self._settings.max_runs + more:
+                return lane
+        return None
 
     def _turns(self, session: Session) -> list[Lane]:
         """The lanes in which images wait. Interactive goes first, but of `bulk_every` runs in a row one is bulk's."""

@@ -131,15 +131,13 @@ def service(home: Path, *, profile: str, worker: str, slots: int, **settings: st
         "PREFECT_API_URL": prefect_url,
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_WORKER_QUERY_SECONDS": "0.5",
         "DO_NOT_TRACK": "1",
         **settings,
     }
     facet = [sys.executable, "-m", "cli.main"]
-    prefect = [sys.executable, "-m", "prefect"]
     workers = {
         "warm": [*facet, "worker"],
-        "stock": [*prefect, "worker", "start", "--pool", "faces", "--type", "process", "--limit", str(slots)],
+        "stock": [*facet, "worker", "--stock"],
     }
     with ExitStack() as stack:
         if profile == "postgresql":

@@ -165,6 +165,7 @@ class WarmWorker(ProcessWorker):
     def _release_limit_slot(self, flow_run_id: UUID) -> None:
         super()._release_limit_slot(flow_run_id)
         self._admitted.pop(flow_run_id, None)
+        self._nudged.set()
 
     def _free(self, lane: Lane) -> int:
         taken = sum(other is lane for other in self._admitted.values())

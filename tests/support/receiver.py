@@ -43,7 +43,10 @@ def serving(answer: Callable[[dict[str, Any]], int]) -> Iterator[str]:
         def log_message(self, format: str, *args: Any) -> None:
             """Silent: the tests look at what came."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128  # with the 5 of the standard library, of many connections at once some wait a second
+
+    server = Server(("127.0.0.1", 0), Handler)
     Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/callback"
