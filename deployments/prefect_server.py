@@ -1,5 +1,6 @@
 """Prefect's own server in one process, as the embedded stack runs it on SQLite."""
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -60,4 +61,6 @@ def serve(host: str, port: int) -> None:
     if isinstance(config, AioSqliteConfiguration):
         set_database_config(QueuedWriters(config.connection_url))
     app = QuickRetries(create_app(final=True))
+    gc.freeze()  # what is loaded by now stays, and need not be walked through again and again
+    gc.set_threshold(20_000, 20, 50)
     uvicorn.run(app, host=host, port=port, log_level="warning", timeout_keep_alive=5)
