@@ -1,6 +1,7 @@
 """Detect again in many stored images."""
 
 import time
+from contextlib import suppress
 from uuid import UUID
 
 from prefect import flow
@@ -16,6 +17,7 @@ from prefect.exceptions import Pause
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed
 
+from deployments.flow_runs import get_dispatcher
 from facet.errors import Unavailable
 from facet.models import ReprocessingState
 from facet.reprocessing.feeder import NotInHand, Step
@@ -86,6 +88,8 @@ def _feed(services: Services, reprocessing_id: UUID, flow_run_id: UUID) -> Step:
         if step.taken > taken:
             log.info("%d of %d images taken, %d of them wait or are processed.", step.taken, step.total, step.open)
             taken = step.taken
+            with suppress(Unavailable):  # the dispatchers' timers go on
+                get_dispatcher(services).dispatch()
         if (percent := round(step.percent, 1)) != told:
             update_progress_artifact(progress_id, percent)  # type: ignore[arg-type]
             told = percent
