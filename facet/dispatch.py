@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from itertools import accumulate
 from threading import Event, Thread
 from typing import Protocol
 from uuid import UUID, uuid4
@@ -34,10 +35,11 @@ _IN_FLIGHT = (RunState.RESERVED, RunState.RUNNING)
 _CREATION_GRACE = timedelta(seconds=5)
 _RELEASE_DELAY = timedelta(seconds=5)
 _WATCH_SECONDS = 3.0
+_BATCH_PIXELS = 200_000_000  # half a minute's work: a run of huge photos is no longer than one of many small ones
 _PAUSE = 0.1  # of a burst's images the first goes at once, and the others share the next pass
 
 _BATCH_SIZES = Histogram(
-    "facet_batch_images", "Images of the batches that this process made.", ["lane"], buckets=(1, 2, 4, 8, 16, 32, 64)
+    "facet_batch_images", "Images of the batches that this process made.", ["lane"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 )
 _WAITING = select(Image).where(
     Image.status == ImageStatus.QUEUED,
@@ -180,10 +182,11 @@ class Dispatcher:
             lane = self._free_lane(session)
             if lane is None:
                 return None
+            most = self._settings.max_bulk_batch if lane is Lane.BULK else self._settings.max_batch
             images = session.scalars(
                 _WAITING.where(Image.lane == lane)
                 .order_by(Image.created_at, Image.id)
-                .limit(self._settings.max_batch)
+                .limit(most)
                 .with_for_update(skip_locked=True)
             ).all()
             if not images:
@@ -191,7 +194,7 @@ class Dispatcher:
             if images[0].alone:
                 batch = list(images[:1])
             else:  # a slow server of an image_url delays none whose picture is here
-                batch = [i for i in images if not i.alone and i.is_stored is images[0].is_stored]
+                batch = _bounded([i for i in images if not i.alone and i.is_stored is images[0].is_stored])
             run = Run(id=uuid4(), lane=lane, size=len(batch), created_at=self._database.now(session))
             session.add(run)
             session.flush()
@@ -344,3 +347,9 @@ class Dispatcher:
             .order_by(Image.id)
             .with_for_update()
         ).all()
+
+
+def _bounded(images: Sequence[Image]) -> list[Image]:
+    """The first of these images, few enough for one run's time; always at least one."""
+    pixels = accumulate((image.width or 0) * (image.height or 0) for image in images)
+    return [image for image, total in zip(images, pixels, strict=True) if total <= _BATCH_PIXELS] or list(images[:1])

@@ -45,9 +45,9 @@ class Feeder:
         self._database = database
         # Renewed at each step, between which the flow talks with Prefect: a slow server is no death.
         self._lease = timedelta(seconds=3 * settings.lease_seconds)
-        self._batch = settings.max_batch
+        self._batch = settings.max_bulk_batch
         # Enough that no slot is ever idle for want of images, and little enough to be over soon after a pause.
-        self._window = min(2 * settings.max_runs * settings.max_batch, max(1, settings.max_queue // 2))
+        self._window = min((settings.max_runs + 1) * self._batch, max(1, settings.max_queue // 2))
 
     def begin(self, reprocessing_id: UUID, flow_run_id: UUID, detector: str) -> Reprocessing:
         """Take it in hand for this flow run, and count its images if nobody has; one that is paused goes on.

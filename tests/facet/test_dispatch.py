@@ -42,6 +42,25 @@ def test_one_image_is_taken_at_once_and_many_in_bounded_batches(
     assert list(prefect.images.values()) == [[first.id], [image.id for image in rest[:4]]]
 
 
+def test_a_bulk_run_takes_twice_as_many(
+    database: Database, dispatcher: Dispatcher, prefect: RecordedFlowRuns, settings: Settings
+) -> None:
+    add_images(database, 10, lane=Lane.BULK)
+    dispatcher.dispatch()
+    assert [len(images) for images in prefect.images.values()] == [2 * settings.max_batch, 2]
+
+
+def test_a_run_of_huge_pictures_is_no_longer_than_others(
+    database: Database, dispatcher: Dispatcher, prefect: RecordedFlowRuns
+) -> None:
+    images = add_images(database, 4)
+    with database.write() as session:
+        for image in images:
+            session.get_one(Image, image.id).width = 1_500_000  # of 48 rows: 72 million pixels
+    dispatcher.dispatch()
+    assert list(prefect.images.values()) == [[image.id for image in part] for part in (images[:2], images[2:])]
+
+
 def test_eight_dispatchers_take_each_image_once_and_keep_the_bound(
     database: Database, claims: Claims, prefect: RecordedFlowRuns, settings: Settings
 ) -> None:
@@ -288,7 +307,7 @@ def test_a_run_that_is_handed_back_waits_uncharged_to_be_taken_up_again(
 def test_a_submission_finds_a_free_place_though_bulk_runs_have_all(
     database: Database, dispatcher: Dispatcher, prefect: RecordedFlowRuns
 ) -> None:
-    add_images(database, 12, lane=Lane.BULK)
+    add_images(database, 16, lane=Lane.BULK)
     assert dispatcher.dispatch() == 2
     [urgent] = add_images(database, 1)
     assert dispatcher.dispatch() == 1
@@ -320,7 +339,7 @@ def lanes_of(database: Database) -> list[Lane]:
 def test_only_as_many_bulk_runs_yield_as_interactive_runs_wait(
     database: Database, claims: Claims, dispatcher: Dispatcher, prefect: RecordedFlowRuns
 ) -> None:
-    add_images(database, 8, lane=Lane.BULK)
+    add_images(database, 16, lane=Lane.BULK)
     dispatcher.dispatch()
     first, second = prefect.created
     for run_id in (first, second):

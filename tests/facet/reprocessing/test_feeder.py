@@ -51,7 +51,7 @@ def test_every_image_is_done_once_and_few_wait_at_a_time(
     detect(images)
     before = {image.id: reload(database, image).claim_epoch for image in images}
     reprocessing_id = begin(reprocessings, feeder)
-    assert finish(database, feeder, detect, reprocessing_id) == 16
+    assert finish(database, feeder, detect, reprocessing_id) == 24
     after = [reload(database, image) for image in images]
     assert {image.detector for image in after} == {NEW}
     assert all(image.claim_epoch == before[image.id] + 2 for image in after), "put in the queue once, claimed once"
@@ -268,7 +268,7 @@ def test_pause_takes_no_more_and_resume_goes_on(
 def test_cancel_makes_what_still_waits_what_it_was(
     database: Database, reprocessings: Reprocessings, feeder: Feeder, detect: Detect
 ) -> None:
-    images = add_images(database, 20)
+    images = add_images(database, 30)
     detect(images)
     reprocessing_id = begin(reprocessings, feeder, min_face_size=99)
     feeder.step(reprocessing_id, RUN)
@@ -277,8 +277,8 @@ def test_cancel_makes_what_still_waits_what_it_was(
     assert feeder.step(reprocessing_id, RUN).state is State.CANCELLED
     after = [reload(database, image) for image in images]
     assert {(image.status, image.min_face_size) for image in after[1:]} == {(ImageStatus.COMPLETED, 20)}
-    assert [image.detector for image in after] == [NEW] + ["mtcnn 1"] * 19
-    assert read_report(database, reprocessing_id).images == {RedoState.COMPLETED: 1, RedoState.CANCELLED: 15}
+    assert [image.detector for image in after] == [NEW] + ["mtcnn 1"] * 29
+    assert read_report(database, reprocessing_id).images == {RedoState.COMPLETED: 1, RedoState.CANCELLED: 23}
     with pytest.raises(ReprocessingOver):
         reprocessings.resume(reprocessing_id)
 
@@ -286,7 +286,7 @@ def test_cancel_makes_what_still_waits_what_it_was(
 def test_one_is_worked_on_at_a_time_and_none_passes_over_the_others_images(
     database: Database, reprocessings: Reprocessings, feeder: Feeder, detect: Detect
 ) -> None:
-    detect(add_images(database, 20))
+    detect(add_images(database, 30))
     first = begin(reprocessings, feeder)
     second = begin(reprocessings, feeder, other_detector=False)
     feeder.step(first, RUN)
@@ -294,7 +294,7 @@ def test_one_is_worked_on_at_a_time_and_none_passes_over_the_others_images(
     reprocessings.pause(first)
     assert feeder.step(second, RUN).taken == 0, "some of the first one's images are still in the queue"
     detect(open_images(database), detector=NEW)
-    assert feeder.step(second, RUN).taken == 16
+    assert feeder.step(second, RUN).taken == 24
 
 
 def test_an_image_that_is_removed_meanwhile_holds_nothing_up(
