@@ -59,7 +59,7 @@ class Figures:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--data", type=Path, default=DATA / "wider", help="folder of JPEG photos")
-    arguments.add_argument("--images", type=int, default=150, help="photos under saturation, in each round")
+    arguments.add_argument("--images", type=int, default=300, help="photos under saturation, in each round")
     arguments.add_argument("--singles", type=int, default=6, help="photos sent one by one, in each round")
     arguments.add_argument("--killed", type=int, default=48, help="photos of which some are in hand when all is killed")
     arguments.add_argument("--slots", type=int, default=2)
@@ -216,7 +216,7 @@ def _kill(target: Target, figures: Figures, photos: list[Path], quiet: float) ->
             time.sleep(0.5)
         figures.lost = len(photos) - len(counts)
         figures.doubled = sum(count > 1 for count in counts.values())
-        figures.recovery = max(receiver.came.values()) - killed
+        figures.recovery = max(0.0, max(receiver.came.values()) - killed)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from benchmarks.service.bare import ceiling, faces_and_seconds
 from benchmarks.service.parts import CheckingReceiver, Service, Target, receiving, service
 
 _ROOT = Path(__file__).parent.parent
-DATA = Path(os.environ.get("FACET_TESTDATA", _ROOT.parent / "shared" / "data"))
+DATA = Path(os.environ.get("FACET_TEST_DATA", _ROOT.parent / "shared" / "data"))
 console = Console(width=110)
 
 

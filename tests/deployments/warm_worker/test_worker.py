@@ -91,3 +91,12 @@ def test_warm_and_stock_workers_share_a_pool(stage: Stage) -> None:
             assert stage.end(flow_run_id, 120).is_completed()
             assert begun(note)[0] not in first.children()
             assert stage.state(pids[in_first]).is_running()
+
+
+def test_what_waits_for_a_slot_begins_when_one_is_released_though_polls_are_rare(stage: Stage) -> None:
+    stage.deploy(flows.snooze)
+    with stage.warm_worker(PREFECT_WORKER_QUERY_SECONDS="120"):
+        _, first = snooze(stage, 3)
+        begun(first)
+        waiting, _ = snooze(stage, 0)
+        assert stage.end(waiting, 60).is_completed()
