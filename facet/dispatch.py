@@ -39,7 +39,10 @@ _BATCH_PIXELS = 200_000_000  # half a minute's work: a run of huge photos is no 
 _PAUSE = 0.1  # of a burst's images the first goes at once, and the others share the next pass
 
 _BATCH_SIZES = Histogram(
-    "facet_batch_images", "Images of the batches that this process made.", ["lane"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+    "facet_batch_images",
+    "Images of the batches that this process made.",
+    ["lane"],
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
 )
 _WAITING = select(Image).where(
     Image.status == ImageStatus.QUEUED,
