@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,4 +110,5 @@ def started(stack: Stack) -> Iterator[psutil.Popen]:
             yield process
     finally:
         for process in stack.processes():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
