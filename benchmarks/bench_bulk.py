@@ -49,11 +49,11 @@ def main() -> None:
             for _ in range(options.rounds):
                 alone.append(_reprocess(target, _ask(target)))
                 ceilings.append(ceiling(many[:300], options.slots))
-            second = _ask(target)
+            asked = _ask(target)
             busy: list[float] = []
-            while len(busy) < options.singles and not _is_over(target, second):
+            while len(busy) < options.singles and not _is_over(target, asked):
                 busy.append(_submitted(target, singles[len(busy)], bare[singles[len(busy)]][0]))
-            beside = _reprocess(target, second)
+            beside = _reprocess(target, asked)
             skipped, doubled = _miscounted(ids, results(url), times=options.rounds + 1)
     _tell(idle, busy, alone, beside, ceilings)
     top, rate = statistics.mean(ceilings), statistics.mean(_rate(each) for each in alone)

@@ -23,8 +23,8 @@ from rich.table import Table
 
 from benchmarks.bench_service import DATA, client_of, console, p95, submit_all
 from benchmarks.peers.peer import install, peer
-from benchmarks.service.parts import ROOT, Parts, Target, bare_environment, receiving, service
-from tests.support.processes import postgresql, wait_for
+from benchmarks.service.parts import ROOT, Parts, Target, receiving, service
+from tests.support.processes import bare_environment, postgresql, wait_for
 from tests.support.production import S3_KEYS, redis, s3
 
 _QUIET = {"facet": 400, "predecessor": 75, "kind": 75}

@@ -1,6 +1,5 @@
 """The service's processes, each started by itself so that its CPU time and memory can be told apart."""
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,15 +11,10 @@ from typing import Any, Self
 import httpx
 import psutil
 
-from tests.support.processes import free_port, postgresql, running, wait_for
+from tests.support.processes import bare_environment, free_port, postgresql, running, wait_for
 from tests.support.receiver import serving
 
 ROOT = Path(__file__).parents[2]
-
-
-def bare_environment() -> dict[str, str]:
-    """This process' environment without what configures Facet or Prefect."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("FACET_", "PREFECT_"))}
 
 
 class Parts:

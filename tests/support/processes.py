@@ -23,6 +23,11 @@ _PATIENCE = 2
 """A busy machine is slow, and not wrong."""
 
 
+def bare_environment() -> dict[str, str]:
+    """This process' environment without what configures Facet or Prefect."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("FACET_", "PREFECT_"))}
+
+
 def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
     """Poll until the condition holds; fails with `what` it was that did not come."""
     seconds *= _PATIENCE

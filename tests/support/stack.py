@@ -1,6 +1,5 @@
 """The embedded stack as a user runs it."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +11,7 @@ import httpx
 import psutil
 
 from tests.support.prefect_database import migrate_prefect
-from tests.support.processes import free_port, running, wait_for
+from tests.support.processes import bare_environment, free_port, running, wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +27,7 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "FACET_"))}
+        inherited = bare_environment()
         return inherited | {
             "FACET_HOME": str(self.home),
             "FACET_PORT": str(self.port),

@@ -25,6 +25,7 @@ from prefect.flows import Flow
 from deployments.warm_worker.worker import CONTROL_QUEUE
 from tests.deployments.warm_worker import sample_flows
 from tests.support.prefect_database import migrate_prefect
+from tests.support.processes import bare_environment
 
 _ROOT = Path(__file__).parents[3]
 _TEMPLATE = json.loads((_ROOT / "deployments" / "process-pool.json").read_text())
@@ -57,7 +58,7 @@ class Server:
             self.port = probe.getsockname()[1]
         self._log = home / "server.log"
         self.url = f"http://127.0.0.1:{self.port}/api"
-        self.env = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "FACET_"))} | {
+        self.env = bare_environment() | {
             "PREFECT_HOME": str(home),
             "FACET_PREFECT_PORT": str(self.port),
             "PREFECT_API_URL": self.url,
