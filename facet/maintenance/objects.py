@@ -76,13 +76,21 @@ class ObjectAudit:
     """One audit is `run`. It raises Unavailable when the database or the store does not answer."""
 
     def __init__(
-        self, database: Database, store: ObjectStore, catalog: Catalog, claims: Claims, settings: Settings
+        self,
+        database: Database,
+        store: ObjectStore,
+        catalog: Catalog,
+        claims: Claims,
+        settings: Settings,
+        *,
+        grace: timedelta = GRACE,
     ) -> None:
         self._database = database
         self._store = store
         self._catalog = catalog
         self._claims = claims
         self._max_pixels = settings.max_image_pixels
+        self._grace = grace
         self._cut_short = Finding("Deletions that were cut short", "finished")
         self._stray = Finding("Objects without a row, or of a result that another has replaced", "removed")
         self._foreign = Finding("Objects that are not Facet's", "left alone")
@@ -98,7 +106,7 @@ class ObjectAudit:
         missing: list[UUID] = []
         images = astray = bare = 0
         with self._database.read() as session:
-            old = self._database.now(session) - GRACE
+            old = self._database.now(session) - self._grace
         for row, objects in self._side_by_side():
             keys = {found.key for found in objects}
             images += row is not None

@@ -25,7 +25,7 @@ from facet.jobs import Failure, FoundFace
 from facet.maintenance import maintain
 from facet.maintenance import objects as objects_module
 from facet.maintenance.findings import Finding
-from facet.maintenance.objects import ObjectAudit
+from facet.maintenance.objects import GRACE, ObjectAudit
 from facet.maintenance.retention import Retention
 from facet.maintenance.timers import TimerAudit
 from facet.models import (
@@ -47,6 +47,8 @@ from tests.support.images import add_images, picture, reload
 
 FACE = FoundFace(confidence=0.99, box=[10, 10, 20, 20], keypoints={"nose": [20, 20]})
 URL = "http://127.0.0.1:1/callback"
+AT_ONCE = timedelta(seconds=-60)
+"""A grace after which everything that is stored now is old."""
 
 
 @pytest.fixture
@@ -74,15 +76,9 @@ def audit(
     database: Database, store: ObjectStore, catalog: Catalog, claims: Claims, settings: Settings
 ) -> Callable[[], dict[str, Finding]]:
     def run() -> dict[str, Finding]:
-        return found(ObjectAudit(database, store, catalog, claims, settings).run())
+        return found(ObjectAudit(database, store, catalog, claims, settings, grace=AT_ONCE).run())
 
     return run
-
-
-@pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything that is stored now is older than the grace."""
-    monkeypatch.setattr(objects_module, "GRACE", timedelta(seconds=-60))
 
 
 def found(findings: list[Finding]) -> dict[str, Finding]:
@@ -236,7 +232,7 @@ def test_a_flow_run_whose_run_is_over_here_is_crashed_and_a_live_one_is_not(
 
 
 def test_what_fits_is_left_alone(
-    claims: Claims, store: ObjectStore, catalog: Catalog, audit: Callable[[], dict[str, Finding]], later: None
+    claims: Claims, store: ObjectStore, catalog: Catalog, audit: Callable[[], dict[str, Finding]]
 ) -> None:
     done, waiting, at_work = (accept(catalog) for _ in range(3))
     complete(claims, store, done)
@@ -254,7 +250,6 @@ def test_objects_without_a_row_and_of_former_results_are_removed_and_strangers_a
     store: ObjectStore,
     catalog: Catalog,
     audit: Callable[[], dict[str, Finding]],
-    later: None,
 ) -> None:
     done, failed, again = (accept(catalog) for _ in range(3))
     complete(claims, store, done)
@@ -290,7 +285,7 @@ def test_a_young_object_is_left_alone_by_the_stores_own_time(
     store.put("images/00000000-0000-0000-0000-000000000000/original", b"on its way", "image/png")
     old = "images/00000000-0000-0000-0000-000000000001/original"
     store.put(old, b"left", "image/png")
-    long_ago = time.time() - objects_module.GRACE.total_seconds() - 5
+    long_ago = time.time() - GRACE.total_seconds() - 5
     os.utime(tmp_path / "objects" / old, (long_ago, long_ago))
     catalog = Catalog(database, store, Decoder(settings), settings)
     findings = found(ObjectAudit(database, store, catalog, claims, settings).run())
@@ -357,7 +352,6 @@ def test_a_wrong_database_or_store_costs_nothing(
     store: ObjectStore,
     catalog: Catalog,
     audit: Callable[[], dict[str, Finding]],
-    later: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(objects_module, "_SUSPICIOUS", 3)
@@ -373,7 +367,7 @@ def test_a_wrong_database_or_store_costs_nothing(
 
 
 def test_many_rows_and_objects_fit_page_by_page(
-    database: Database, tmp_path: Path, claims: Claims, settings: Settings, monkeypatch: pytest.MonkeyPatch, later: None
+    database: Database, tmp_path: Path, claims: Claims, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objects_module, "_PAGE", 7)
     monkeypatch.setattr("facet.storage.folder._SORTED_AT_ONCE", 5)
@@ -383,9 +377,8 @@ def test_many_rows_and_objects_fit_page_by_page(
     strays = sorted(f"images/{uuid4()}/original" for _ in range(9))
     for key in strays:
         store.put(key, b"x", "image/png")
-    findings = found(
-        ObjectAudit(database, store, Catalog(database, store, Decoder(settings), settings), claims, settings).run()
-    )
+    catalog = Catalog(database, store, Decoder(settings), settings)
+    findings = found(ObjectAudit(database, store, catalog, claims, settings, grace=AT_ONCE).run())
     assert counts(findings) == {"Objects without": (9, 9)}
     assert findings["Objects without"].examples == strays[:5]
 

@@ -43,10 +43,10 @@ def main() -> int:
         _show(profile, rows)
         lines.append(_line(rows))
     fewest = min(lines, key=lambda line: line["accepted"])
-    worst = {name: max(line[name] for line in lines) for name in ("lost", "doubled", "wrong", "orphans")}
+    worst = {name: max(line[name] for line in lines) for name in _NONE_ALLOWED}
     result = fewest | worst | {"faults": min(line["faults"] for line in lines)}
     console.print(json.dumps(result), soft_wrap=True, highlight=False)
-    return 1 if result["lost"] or result["doubled"] or result["wrong"] else 0
+    return 1 if any(worst.values()) else 0
 
 
 def _options() -> argparse.Namespace:
@@ -80,14 +80,15 @@ def _show(profile: str, rows: list[Row]) -> None:
 
 
 def _line(rows: list[Row]) -> dict[str, int]:
-    """Kinds of fault, and the figures of all images as they were in the end."""
+    """Kinds of fault, and the figures of all images as they were in the end; orphans are what maintenance has left."""
     end = rows[-1].outcome
     kinds = len({row.fault for row in rows[:-1]} - {"at random"})
-    worst = {name: max(getattr(end, name), sum(getattr(r.outcome, name) for r in rows[:-1])) for name in _WORST}
-    return {"faults": kinds, "accepted": end.accepted, "completed": end.completed, "failed": end.failed} | worst
+    line = {"faults": kinds, "accepted": end.accepted, "completed": end.completed, "failed": end.failed}
+    seen = {name: sum(getattr(row.outcome, name) for row in rows[:-1]) for name in ("lost", "doubled", "wrong")}
+    return line | {name: max(getattr(end, name), seen.get(name, 0)) for name in _NONE_ALLOWED}
 
 
-_WORST = ("lost", "doubled", "wrong", "orphans")
+_NONE_ALLOWED = ("lost", "doubled", "wrong", "orphans")
 
 if __name__ == "__main__":
     sys.exit(main())

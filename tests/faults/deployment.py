@@ -1,7 +1,5 @@
 """The two profiles as running processes, each behind proxies that can be made to fail."""
 
-import os
-import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +13,9 @@ import psutil
 from facet.database import Database
 from facet.storage import FolderStore, ObjectStore, S3Store
 from tests.faults.proxy import FaultProxy
-from tests.support.processes import PostgreSQL, answers, free_port, running, wait_for
+from tests.support.processes import PostgreSQL, free_port, running, wait_for
+from tests.support.production import S3_KEYS
+from tests.support.production import s3 as s3_server
 from tests.support.scripted import Scripted, answer, scripted
 from tests.support.stack import ROOT, Stack, new_stack
 
@@ -62,7 +62,6 @@ class Deployment:
     """The callback receiver behind `receiver`."""
     postgres: PostgreSQL | None = None
     s3: FaultProxy | None = None
-    s3_name: str = ""
     disks: dict[str, Path] = field(default_factory=dict)
     """Small file systems of their own, where they could be mounted."""
     extra: dict[str, str] = field(default_factory=dict)
@@ -133,8 +132,8 @@ def production(home: Path) -> Iterator[Deployment]:
         postgres.start()
         for name in ("facet", "prefect"):
             postgres.create(name)
-        name, s3_port, keys = stack.enter_context(_s3_server(home))
-        s3, bucket = FaultProxy(s3_port), f"facet-{secrets.token_hex(4)}"
+        endpoint = stack.enter_context(s3_server(home))
+        s3 = FaultProxy(int(endpoint.rpartition(":")[2]))
         ports = [free_port(), free_port()]
         service = new_stack(
             home,
@@ -142,9 +141,8 @@ def production(home: Path) -> Iterator[Deployment]:
             FACET_DATABASE_URL=f"{postgres.url}/facet",
             FACET_STORE="s3",
             FACET_S3_ENDPOINT=f"127.0.0.1:{s3.port}",
-            FACET_S3_ACCESS_KEY=keys[0],
-            FACET_S3_SECRET_KEY=keys[1],
-            FACET_S3_BUCKET=bucket,
+            FACET_S3_ACCESS_KEY=S3_KEYS[0],
+            FACET_S3_SECRET_KEY=S3_KEYS[1],
             FACET_S3_SECURE="false",
         )
         prefect_database = f"{postgres.url}/prefect".replace("psycopg2", "asyncpg")
@@ -156,13 +154,12 @@ def production(home: Path) -> Iterator[Deployment]:
             service,
             [sys.executable, "-m", "supervisor.supervisord", "-n", "-s", "-c", str(config)],
             Database(f"{postgres.url}/facet"),
-            S3Store(f"127.0.0.1:{s3_port}", access_key=keys[0], secret_key=keys[1], bucket=bucket, secure=False),
+            S3Store(endpoint, access_key=S3_KEYS[0], secret_key=S3_KEYS[1], bucket="facet", secure=False),
             [FaultProxy(port) for port in ports],
             FaultProxy(received.port),
             received,
             postgres=postgres,
             s3=s3,
-            s3_name=name,
             extra={
                 "FACET_STACK": str(home),
                 "FACET_PUBLIC_URL": f"http://127.0.0.1:{ports[0]}",
@@ -220,20 +217,6 @@ def _running(target: Deployment) -> Iterator[None]:
         target.database.close()
         for proxy in [*target.api, target.receiver, *([target.s3] if target.s3 else [])]:
             proxy.close()
-
-
-@contextmanager
-def _s3_server(home: Path) -> Iterator[tuple[str, int, tuple[str, str]]]:
-    """A server that the environment names, or moto; yields its name, port and keys."""
-    if named := os.environ.get("FACET_FAULTS_S3"):
-        name, number, access_key, secret_key = named.split(":")
-        yield name, int(number), (access_key, secret_key)
-        return
-    port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with running(command, home / "logs" / "s3.log"):
-        wait_for(lambda: answers(port), 60, "the S3 server answers")
-        yield "moto", port, ("facet", "facet-secret")
 
 
 @contextmanager
