@@ -50,6 +50,8 @@ URL = "http://127.0.0.1:1/callback"
 AT_ONCE = timedelta(seconds=-60)
 """A grace after which everything that is stored now is old."""
 
+Audit = Callable[..., dict[str, Finding]]
+
 
 @pytest.fixture
 def prefect() -> RecordedFlowRuns:
@@ -72,11 +74,9 @@ def catalog(database: Database, store: ObjectStore, settings: Settings) -> Catal
 
 
 @pytest.fixture
-def audit(
-    database: Database, store: ObjectStore, catalog: Catalog, claims: Claims, settings: Settings
-) -> Callable[[], dict[str, Finding]]:
-    def run() -> dict[str, Finding]:
-        return found(ObjectAudit(database, store, catalog, claims, settings, grace=AT_ONCE).run())
+def audit(database: Database, store: ObjectStore, catalog: Catalog, claims: Claims, settings: Settings) -> Audit:
+    def run(grace: timedelta = AT_ONCE) -> dict[str, Finding]:
+        return found(ObjectAudit(database, store, catalog, claims, settings, grace=grace).run())
 
     return run
 
@@ -231,9 +231,7 @@ def test_a_flow_run_whose_run_is_over_here_is_crashed_and_a_live_one_is_not(
 # ---- objects and rows
 
 
-def test_what_fits_is_left_alone(
-    claims: Claims, store: ObjectStore, catalog: Catalog, audit: Callable[[], dict[str, Finding]]
-) -> None:
+def test_what_fits_is_left_alone(claims: Claims, store: ObjectStore, catalog: Catalog, audit: Audit) -> None:
     done, waiting, at_work = (accept(catalog) for _ in range(3))
     complete(claims, store, done)
     [job] = claims.open([at_work.id], run_id=uuid4(), flow_run_id=uuid4(), flow_run_name="run")
@@ -249,7 +247,7 @@ def test_objects_without_a_row_and_of_former_results_are_removed_and_strangers_a
     claims: Claims,
     store: ObjectStore,
     catalog: Catalog,
-    audit: Callable[[], dict[str, Finding]],
+    audit: Audit,
 ) -> None:
     done, failed, again = (accept(catalog) for _ in range(3))
     complete(claims, store, done)
@@ -294,7 +292,7 @@ def test_a_young_object_is_left_alone_by_the_stores_own_time(
 
 
 def test_a_waiting_image_without_its_original_fails_and_its_sender_is_told(
-    database: Database, claims: Claims, store: ObjectStore, catalog: Catalog, audit: Callable[[], dict[str, Finding]]
+    database: Database, claims: Claims, store: ObjectStore, catalog: Catalog, audit: Audit
 ) -> None:
     waiting, done, held = (accept(catalog) for _ in range(3))
     complete(claims, store, done)
@@ -315,7 +313,7 @@ def test_a_waiting_image_without_its_original_fails_and_its_sender_is_told(
 
 
 def test_a_lost_annotated_picture_is_drawn_anew_or_no_longer_promised(
-    database: Database, claims: Claims, store: ObjectStore, catalog: Catalog, audit: Callable[[], dict[str, Finding]]
+    database: Database, claims: Claims, store: ObjectStore, catalog: Catalog, audit: Audit
 ) -> None:
     drawn, gone = accept(catalog), accept(catalog)
     for image in (drawn, gone):
@@ -332,7 +330,7 @@ def test_a_lost_annotated_picture_is_drawn_anew_or_no_longer_promised(
 
 
 def test_a_deletion_that_was_cut_short_is_finished(
-    database: Database, claims: Claims, store: ObjectStore, catalog: Catalog, audit: Callable[[], dict[str, Finding]]
+    database: Database, claims: Claims, store: ObjectStore, catalog: Catalog, audit: Audit
 ) -> None:
     image, recent = accept(catalog), accept(catalog)
     complete(claims, store, image)
@@ -341,7 +339,7 @@ def test_a_deletion_that_was_cut_short_is_finished(
         session.execute(update(Image).values(deleted_at=utcnow()))
         yesterday = datetime.now(UTC) - timedelta(days=1)
         session.execute(update(Image).where(Image.id == image.id).values(deleted_at=yesterday))
-    assert counts(audit()) == {"Deletions that": (1, 1)}
+    assert counts(audit(GRACE)) == {"Deletions that": (1, 1)}
     assert [count(database, table) for table in (Image, Face, Delivery)] == [1, 0, 0]
     assert [found.key for found in store.objects("images/")] == [recent.original_key]
 
@@ -351,7 +349,7 @@ def test_a_wrong_database_or_store_costs_nothing(
     claims: Claims,
     store: ObjectStore,
     catalog: Catalog,
-    audit: Callable[[], dict[str, Finding]],
+    audit: Audit,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(objects_module, "_SUSPICIOUS", 3)
