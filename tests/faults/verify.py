@@ -79,11 +79,16 @@ def _is_underway(target: Deployment) -> bool:
 def _bring_callbacks_forward(target: Deployment) -> None:
     with target.database.read() as session:
         soon = target.database.now(session) + _SOON
-        later = (Delivery.state == DeliveryState.PENDING, Delivery.due_at > soon, Delivery.lease_until.is_(None))
-        waits = session.scalar(select(func.count()).select_from(Delivery).where(*later, Delivery.failures > 3))
+        later = (
+            Delivery.state == DeliveryState.PENDING,
+            Delivery.due_at > soon,
+            Delivery.lease_until.is_(None),
+            Delivery.failures > 1,  # the first wait is seconds, and a new delivery is left to its run
+        )
+        waits = session.scalar(select(func.count()).select_from(Delivery).where(*later))
     if waits:
         with target.database.write() as session:
-            session.execute(update(Delivery).where(*later, Delivery.failures > 3).values(due_at=soon - _SOON))
+            session.execute(update(Delivery).where(*later).values(due_at=soon - _SOON))
 
 
 def verify(
