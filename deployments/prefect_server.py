@@ -9,8 +9,13 @@ from prefect.server.api.server import create_app
 from prefect.server.database import provide_database_interface
 from prefect.server.database.configurations import SQLITE_BEGIN_MODE, AioSqliteConfiguration
 from prefect.server.database.dependencies import set_database_config
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
+from sqlalchemy.pool import ConnectionPoolEntry
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+BUSY_MILLISECONDS = 10_000
+"""For so long a writer waits for another; none takes more than some milliseconds."""
 
 
 class QueuedWriters(AioSqliteConfiguration):
@@ -19,8 +24,15 @@ class QueuedWriters(AioSqliteConfiguration):
     Prefect begins most of them as readers. One that writes after another has written is then ended at once
     ("database is locked"): its event is lost, or its request answered 503. Such an end also leaves a cursor behind,
     which the garbage collector may close while its connection waits for a writer; that stops the whole server, the
-    writer with it, for the minute that SQLite waits.
+    writer with it, for as long as SQLite waits. Other statements that fail leave cursors too, so that it waits for
+    seconds instead of Prefect's minute.
     """
+
+    def setup_sqlite(self, conn: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        super().setup_sqlite(conn, record)
+        cursor = conn.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
+        cursor.close()
 
     @asynccontextmanager
     async def begin_transaction(

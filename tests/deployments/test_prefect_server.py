@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from deployments.prefect_server import QueuedWriters
+from deployments.prefect_server import BUSY_MILLISECONDS, QueuedWriters
 
 _WRITERS = 5
 _COUNTER = sa.table("counter", sa.column("n"))
@@ -43,6 +43,14 @@ def test_what_reads_within_a_transaction_does_not_wait_for_it(database: QueuedWr
                 return await inner.scalar(sa.select(_COUNTER.c.n))
 
     assert asyncio.run(asyncio.wait_for(read_within(), 10)) == 0
+
+
+def test_a_writer_that_nobody_lets_in_gives_up_in_seconds(database: QueuedWriters) -> None:
+    async def wait() -> object:
+        async with await _session(database) as session:
+            return await session.scalar(sa.text("PRAGMA busy_timeout"))
+
+    assert asyncio.run(wait()) == BUSY_MILLISECONDS
 
 
 async def _session(database: QueuedWriters) -> AsyncSession:
