@@ -48,16 +48,15 @@ class AreaResizer:
         return size
 
     def resize(self, height: int, width: int) -> Float32:
-        """Return the image at this size: float32 (3, height, width)."""
-        level = np.empty((3, height, width), np.float32)
-        mean = np.float32(height / self._height)
+        """Return the image at this size: float32 (height, width, 3)."""
+        level = np.empty((height, width, 3), np.float32)
         block = max(1, _BLOCK // self._rows.shape[1])
         for start in range(0, height, block):
-            part = level[:, start : start + block]
-            rows = part.shape[1]
+            part = level[start : start + block]
+            rows = len(part)
             cells = self._cell_sums(height, start, start + rows)
-            flat = cv2.resize(cells.reshape(rows, -1, 3), (width, rows), interpolation=cv2.INTER_AREA)
-            np.multiply(flat.reshape(rows, width, 3).transpose(2, 0, 1), mean, out=part)
+            cv2.resize(cells.reshape(rows, -1, 3), (width, rows), part, interpolation=cv2.INTER_AREA)
+            part *= np.float32(height / self._height)
         return level
 
     def _cell_sums(self, height: int, start: int, stop: int) -> Float32:

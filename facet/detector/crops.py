@@ -22,17 +22,16 @@ def crop_positions(boxes: NDArray[np.float64], height: int, width: int, side: in
 
 
 def sample_crops(pixels: Float32, xs: Float32, ys: Float32, out: Float32) -> None:
-    """Fill `out`, float32 (n, 3, side, side), with `pixels`, (height, width, 3), at the positions of n crops.
+    """Fill `out`, float32 (n, side, side, 3), with `pixels`, (height, width, 3), at the positions of n crops.
 
     Bilinear; a sample outside the image is mid-grey.
     """
-    count, _, side, _ = out.shape
+    count, side, _, _ = out.shape
     # One tall picture of all crops, so that one call samples them all.
-    maps = np.empty((2, count, side, side), np.float32)
-    maps[0], maps[1] = xs[:, None, :], ys[:, :, None]
-    map_x, map_y = maps.reshape(2, -1, side)
-    sampled = cv2.remap(pixels, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=_MID_GREY)
-    out[...] = sampled.reshape(count, side, side, 3).transpose(0, 3, 1, 2)
+    map_x = np.repeat(xs, side, axis=0)
+    map_y = np.repeat(ys.reshape(-1), side).reshape(-1, side)
+    sampled = out.reshape(count * side, side, 3)
+    cv2.remap(pixels, map_x, map_y, cv2.INTER_LINEAR, sampled, borderMode=cv2.BORDER_CONSTANT, borderValue=_MID_GREY)
 
 
 def _sample_positions(low: Float32, high: Float32, size: int, side: int) -> Float32:

@@ -87,14 +87,14 @@ def suppress(
     intersection over the union or over the smaller box's area. With `groups`, a number from 0 for
     each box, only boxes of one group meet, and only within each must they be sorted.
     """
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    x1, y1, x2, y2 = np.ascontiguousarray(boxes[:, :4].T)
+    areas = (x2 - x1) * (y2 - y1)
     dropped = np.zeros(len(boxes), bool)
     if groups is None:
         groups = np.zeros(len(boxes), np.intp)
     for i, j in _candidate_pairs(boxes, groups):
-        a, b = boxes[i], boxes[j]
-        width = np.minimum(a[:, 2], b[:, 2]) - np.maximum(a[:, 0], b[:, 0])
-        height = np.minimum(a[:, 3], b[:, 3]) - np.maximum(a[:, 1], b[:, 1])
+        width = np.minimum(x2[i], x2[j]) - np.maximum(x1[i], x1[j])
+        height = np.minimum(y2[i], y2[j]) - np.maximum(y1[i], y1[j])
         shared = np.maximum(0, width) * np.maximum(0, height)
         whole = areas[i] + areas[j] - shared if overlap == "union" else np.minimum(areas[i], areas[j])
         with np.errstate(divide="ignore", invalid="ignore"):  # empty boxes overlap nothing
@@ -121,6 +121,7 @@ def _candidate_pairs(boxes: Float64, groups: Indices) -> Iterator[tuple[Indices,
     ends = np.searchsorted((boxes[:, 0] + aside)[order], (boxes[:, 2] + aside)[order], "left")
     partners = np.maximum(ends - np.arange(count) - 1, 0)
     total = np.concatenate([[0], np.cumsum(partners)])
+    tops, bottoms = np.ascontiguousarray(boxes[:, [1, 3]].T)
     start = 0
     while start < count:
         stop = max(int(np.searchsorted(total, total[start] + _PAIRS, "right")) - 1, start + 1)
@@ -129,7 +130,7 @@ def _candidate_pairs(boxes: Float64, groups: Indices) -> Iterator[tuple[Indices,
         first = np.repeat(np.arange(start, stop), here)
         nth = np.arange(int(here.sum())) - np.repeat(total[start:stop] - total[start], here)
         i, j = order[first], order[first + nth + 1]
-        meet = np.minimum(boxes[i, 3], boxes[j, 3]) > np.maximum(boxes[i, 1], boxes[j, 1])
+        meet = np.minimum(bottoms[i], bottoms[j]) > np.maximum(tops[i], tops[j])
         yield i[meet], j[meet]
         start = stop
 

@@ -1,5 +1,6 @@
 """MTCNN's cascade, whatever runs its networks: propose, refine, refine again and find the landmarks."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -28,7 +29,6 @@ from facet.detector.working_size import WorkingImage, to_faces, working_image
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Indices = NDArray[np.intp]
-Network = Callable[[Float32], Float32]
 
 RESULTS_VERSION = 1
 """Raise it with any change after which the same weights may give other faces."""
@@ -43,13 +43,18 @@ _KEPT_BYTES = 64 << 20  # scratch space beyond this, for a huge image, is given 
 class Networks:
     """The three networks of `mtcnn_graphs` in one runtime, and the portions in which that likes its work.
 
+    Pixels are RGB from 0 to 255, float32, the colours last. P-Net takes a strip, (rows, columns, 3), and the least
+    logit asked for; it returns the rows and columns, (2, n), of at least all cells that reach it, in the strip's order,
+    and their outputs, (5, n). R-Net takes crops, (n, 24, 24, 3), and the least logit; of a crop that does not reach it,
+    its outputs (n, 5) need only say so. O-Net takes crops, (n, 48, 48, 3), and returns (n, 15).
+
     P-Net gets strips of about `strip_cells` output cells, R-Net and O-Net so many crops at a time:
     small enough that a network's intermediate maps stay in the processor's cache, and memory flat.
     """
 
-    p_net: Network
-    r_net: Network
-    o_net: Network
+    p_net: Callable[[Float32, float], tuple[Indices, Float32]]
+    r_net: Callable[[Float32, float], Float32]
+    o_net: Callable[[Float32], Float32]
     strip_cells: int
     r_net_crops: int
     o_net_crops: int
@@ -64,8 +69,8 @@ class Cascade:
     def __init__(self, networks: Networks) -> None:
         self._networks = networks
         self._scratch = _Scratch()
-        self._r_crops = np.empty((networks.r_net_crops, 3, R_NET_SIDE, R_NET_SIDE), np.float32)
-        self._o_crops = np.empty((networks.o_net_crops, 3, O_NET_SIDE, O_NET_SIDE), np.float32)
+        self._r_crops = np.empty((networks.r_net_crops, R_NET_SIDE, R_NET_SIDE, 3), np.float32)
+        self._o_crops = np.empty((networks.o_net_crops, O_NET_SIDE, O_NET_SIDE, 3), np.float32)
         self.on_stage: Callable[[str], None] = lambda stage: None
 
     def detect(
@@ -92,13 +97,16 @@ class Cascade:
             return np.empty((0, 5))
         resizer = AreaResizer(image.pixels, self._scratch.bytes(AreaResizer.scratch_size(image.pixels)))
         self.on_stage("resize")
+        threshold = parameters.thresholds[0]
         levels = [
-            self._propose_at(resizer, int(height * scale), int(width * scale), parameters.thresholds[0])
+            self._propose_at(resizer, int(height * scale), int(width * scale), _least_logit(threshold))
             for scale in scales.tolist()
         ]
         groups = np.repeat(np.arange(len(levels)), [scores.shape[1] for _, scores in levels])
         cells, scores = (np.concatenate(parts, 1) for parts in zip(*levels, strict=True))
-        boxes = _candidates(cells, scores, scales[groups])
+        firing = sigmoid(scores[4]) > threshold
+        groups = groups[firing]
+        boxes = _candidates(cells[:, firing], scores[:, firing], scales[groups])
         starts = np.searchsorted(groups, np.arange(len(levels) + 1))
         boxes = np.concatenate([by_confidence(boxes[a:b]) for a, b in pairwise(starts)])
         boxes = suppress(boxes, 0.5, groups=groups)
@@ -106,8 +114,8 @@ class Cascade:
         self.on_stage("proposals")
         return boxes
 
-    def _propose_at(self, resizer: AreaResizer, height: int, width: int, threshold: float) -> tuple[Indices, Float32]:
-        """P-Net over one pyramid level: the rows and columns of its firing cells, (2, n), and their scores (5, n)."""
+    def _propose_at(self, resizer: AreaResizer, height: int, width: int, least: float) -> tuple[Indices, Float32]:
+        """P-Net over one pyramid level: rows and columns, (2, n), and scores, (5, n), of what the network finds."""
         cell_rows, cell_columns = (height - 1) // 2 - 4, (width - 1) // 2 - 4
         strips = max(1, round(cell_rows * cell_columns / self._networks.strip_cells))
         strip_rows = -(-cell_rows // strips)
@@ -118,18 +126,22 @@ class Cascade:
         for top in range(0, cell_rows, strip_rows):
             bottom = top + strip_rows
             end = height if bottom >= cell_rows else P_NET_STRIDE * bottom + _STRIP_OVERLAP
-            scores = self._networks.p_net(np.ascontiguousarray(level[None, :, P_NET_STRIDE * top : end]))[0]
-            self.on_stage("p-net")
-            found.append(_firing_cells(scores, top, threshold))
+            cells, scores = self._networks.p_net(level[P_NET_STRIDE * top : end], least)
+            found.append((cells + np.array([[top], [0]]), scores))
+        self.on_stage("p-net")
         cells, scores = (np.concatenate(parts, 1) for parts in zip(*found, strict=True))
-        self.on_stage("proposals")
         return cells, scores
 
     def _refine(
         self, images: Sequence[WorkingImage], boxes: list[Float64], parameters: Sequence[DetectionParameters]
     ) -> list[Float64]:
         """R-Net over all candidates: fewer, better squares for each image."""
-        scores = self._score(self._networks.r_net, "r-net", self._r_crops, R_NET_OUTPUTS, images, boxes)
+        least = min(_least_logit(p.thresholds[1]) for p in parameters)
+
+        def r_net(crops: Float32) -> Float32:
+            return self._networks.r_net(crops, least)
+
+        scores = self._score(r_net, "r-net", self._r_crops, R_NET_OUTPUTS, images, boxes)
         result = []
         for candidates, s, p in zip(boxes, scores, parameters, strict=True):
             refined = refine(candidates, s[:, :4], sigmoid(s[:, 4]))
@@ -154,7 +166,7 @@ class Cascade:
 
     def _score(
         self,
-        network: Network,
+        network: Callable[[Float32], Float32],
         stage: str,
         buffer: Float32,
         outputs: int,
@@ -179,7 +191,7 @@ class Cascade:
             places.append(order + first)
             first += len(candidates)
             height, width = image.pixels.shape[:2]
-            xs, ys = crop_positions(candidates[order], height, width, buffer.shape[-1])
+            xs, ys = crop_positions(candidates[order], height, width, buffer.shape[1])
             start = 0
             while start < len(candidates):
                 count = min(len(candidates) - start, len(buffer) - filled)
@@ -196,14 +208,9 @@ class Cascade:
         return np.split(result, np.cumsum(counts)[:-1])
 
 
-def _firing_cells(scores: Float32, first_row: int, threshold: float) -> tuple[Indices, Float32]:
-    """Rows and columns (2, n) and scores (5, n) of P-Net's cells above the threshold, from (5, rows, columns)."""
-    columns = scores.shape[2]
-    flat = scores.reshape(len(scores), -1)
-    # Compare logits first: far fewer cells then need their sigmoid.
-    likely = np.flatnonzero(flat[4] > np.float32(np.log(threshold / (1 - threshold)) - 1e-3))
-    cells = likely[sigmoid(flat[4, likely]) > threshold]
-    return np.stack([cells // columns + first_row, cells % columns]), flat[:, cells]
+def _least_logit(threshold: float) -> float:
+    """A logit that all confidences above the threshold have; `sigmoid` then decides as the reference's softmax does."""
+    return math.log(threshold / (1 - threshold)) - 1e-3
 
 
 def _candidates(cells: Indices, scores: Float32, scales: Float64) -> Float64:

@@ -1,6 +1,8 @@
 """MTCNN on ONNX Runtime: the default engine."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
@@ -8,7 +10,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from facet.detector.mtcnn_cascade import RESULTS_VERSION, Cascade, Networks
-from facet.detector.mtcnn_graphs import o_net, p_net, r_net
+from facet.detector.mtcnn_graphs import O_NET_SIDE, o_net
+from facet.detector.mtcnn_screened import ScreenedPNet, ScreenedRNet
 from facet.detector.weights import weights_digest
 
 Float32 = NDArray[np.float32]
@@ -33,24 +36,26 @@ class MtcnnOnnx(Cascade):
         # Strips differ in shape from level to level; a memory plan for each would only pile up.
         options.enable_mem_pattern = False
         options.log_severity_level = 3
+        load = partial(_load, options=options)
+        o_net_run = load(o_net(interleaved=True))
         super().__init__(
             Networks(
-                _network(p_net(), options),
-                _network(r_net(), options),
-                _network(o_net(), options),
-                strip_cells=10_000,
-                r_net_crops=32,
+                ScreenedPNet(load),
+                ScreenedRNet(load),
+                lambda crops: o_net_run(crops.reshape(-1, 1, O_NET_SIDE, 3 * O_NET_SIDE))[0],
+                strip_cells=15_000,
+                r_net_crops=128,
                 o_net_crops=8,
             )
         )
         self.version = f"{RESULTS_VERSION}+{weights_digest()}"
 
 
-def _network(model: bytes, options: onnxruntime.SessionOptions) -> Callable[[Float32], Float32]:
+def _load(model: bytes, options: onnxruntime.SessionOptions) -> Callable[[Float32], list[NDArray[Any]]]:
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
-    def run(pixels: Float32) -> Float32:
-        result: Float32 = session.run(None, {"input": pixels})[0]
-        return result
+    def run(inputs: Float32) -> list[NDArray[Any]]:
+        outputs: list[NDArray[Any]] = session.run(None, {"input": inputs})
+        return outputs
 
     return run

@@ -1,6 +1,7 @@
 """MTCNN on OpenCV's own `dnn` module: slower than ONNX Runtime, but needs nothing besides OpenCV."""
 
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -22,8 +23,8 @@ class MtcnnOpenCV(Cascade):
         cv2.setNumThreads(threads)
         super().__init__(
             Networks(
-                _network(p_net()),
-                _network(r_net()),
+                partial(_all_cells, _network(p_net())),
+                partial(_all_crops, _network(r_net())),
                 _network(o_net()),
                 strip_cells=100_000,
                 r_net_crops=64,
@@ -33,11 +34,22 @@ class MtcnnOpenCV(Cascade):
         self.version = f"{RESULTS_VERSION}+{weights_digest()}"
 
 
+def _all_cells(p_net: Callable[[Float32], Float32], strip: Float32, least: float) -> tuple[NDArray[np.intp], Float32]:
+    scores = p_net(strip[None])[0]
+    flat = scores.reshape(len(scores), -1)
+    reached = np.flatnonzero(flat[4] >= np.float32(least))
+    return np.stack(np.divmod(reached, scores.shape[2])), flat[:, reached]
+
+
+def _all_crops(r_net: Callable[[Float32], Float32], crops: Float32, least: float) -> Float32:
+    return r_net(crops)
+
+
 def _network(model: bytes) -> Callable[[Float32], Float32]:
     network = cv2.dnn.readNetFromONNX(np.frombuffer(model, np.uint8))
 
     def run(pixels: Float32) -> Float32:
-        network.setInput(pixels, "input")
+        network.setInput(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)), "input")
         # A copy: the array returned lives in the network until its next run.
         return np.array(network.forward("output"), np.float32)
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 _IR_VERSION = 9
 _OPSET = 17
-_FLOAT, _INT64 = 1, 7  # TensorProto.DataType
+DATA_TYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7}  # TensorProto.DataType
+_CONTRIBUTED = "com.microsoft"  # ONNX Runtime's own operators, beside the standard's
 _ATTRIBUTE_INT, _ATTRIBUTE_INTS = 2, 7  # AttributeProto.AttributeType
 
 
@@ -39,10 +40,10 @@ def _attribute(name: str, value: int | Sequence[int]) -> bytes:
     return _field(1, name) + b"".join(_field(8, int(v)) for v in value) + _field(20, _ATTRIBUTE_INTS)
 
 
-def _value_info(name: str, shape: Sequence[int | str]) -> bytes:
-    """A float tensor's name and shape; a dimension given by a name may take any size."""
+def _value_info(name: str, shape: Sequence[int | str], dtype: str = "float32") -> bytes:
+    """A tensor's name, shape and type; a dimension given by a name may take any size."""
     dims = b"".join(_field(1, _field(1 if isinstance(d, int) else 2, d)) for d in shape)
-    return _field(1, name) + _field(2, _field(1, _field(1, _FLOAT) + _field(2, dims)))
+    return _field(1, name) + _field(2, _field(1, _field(1, DATA_TYPES[dtype]) + _field(2, dims)))
 
 
 class OnnxGraph:
@@ -53,13 +54,13 @@ class OnnxGraph:
         self._constants: list[bytes] = []
 
     def constant(self, array: NDArray[Any]) -> str:
-        """Add an initialiser, as int64 or else as float32."""
-        integral = array.dtype.kind == "i"
-        array = np.ascontiguousarray(array, np.int64 if integral else np.float32)
+        """Add an initialiser of the array's type; float64 becomes float32."""
+        if array.dtype == np.float64:
+            array = array.astype(np.float32)
         name = f"constant{len(self._constants)}"
         self._constants.append(
             b"".join(_field(1, int(size)) for size in array.shape)
-            + _field(2, _INT64 if integral else _FLOAT)
+            + _field(2, DATA_TYPES[array.dtype.name])
             + _field(8, name)
             + _field(9, array.tobytes())
         )
@@ -68,6 +69,12 @@ class OnnxGraph:
     def node(self, operator: str, *inputs: str, output: str = "", **attributes: int | Sequence[int]) -> str:
         """Add an operator with one output and return that output's name."""
         return self.split_node(operator, *inputs, outputs=[output] if output else 1, **attributes)[0]
+
+    def contributed_node(self, operator: str, *inputs: str, output: str = "", **attributes: int | Sequence[int]) -> str:
+        """`node` for an operator of ONNX Runtime's own."""
+        name = self.node(operator, *inputs, output=output, **attributes)
+        self._nodes[-1] += _field(7, _CONTRIBUTED)
+        return name
 
     def split_node(
         self, operator: str, *inputs: str, outputs: int | list[str], **attributes: int | Sequence[int]
@@ -84,14 +91,14 @@ class OnnxGraph:
         )
         return names
 
-    def model(self, name: str, inputs: Sequence[int | str], outputs: Sequence[int | str]) -> bytes:
-        """Return the file's bytes; the tensors "input" and "output" have these shapes."""
+    def model(self, name: str, inputs: Sequence[int | str], **outputs: tuple[str, Sequence[int | str]]) -> bytes:
+        """Return the file's bytes: "input" is float32 of this shape; `outputs` are types and shapes by name."""
         graph = (
             b"".join(_field(1, node) for node in self._nodes)
             + _field(2, name)
             + b"".join(_field(5, constant) for constant in self._constants)
             + _field(11, _value_info("input", inputs))
-            + _field(12, _value_info("output", outputs))
+            + b"".join(_field(12, _value_info(name, shape, dtype)) for name, (dtype, shape) in outputs.items())
         )
-        opset = _field(1, "") + _field(2, _OPSET)
-        return _field(1, _IR_VERSION) + _field(2, "facet") + _field(7, graph) + _field(8, opset)
+        opsets = [_field(1, "") + _field(2, _OPSET), _field(1, _CONTRIBUTED) + _field(2, 1)]
+        return _field(1, _IR_VERSION) + _field(2, "facet") + _field(7, graph) + b"".join(_field(8, o) for o in opsets)
