@@ -1,7 +1,8 @@
 """The pictures of one run: bytes and pixels that are fetched, decoded and drawn when they are first needed."""
 
 from collections import OrderedDict
-from typing import TypeVar
+from threading import Lock
+from typing import Generic, TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -29,9 +30,9 @@ class Pictures:
         self._store = store
         self._decoder = decoder
         self._enough = enough
-        self._originals: OrderedDict[UUID, bytes] = OrderedDict()
-        self._pixels: OrderedDict[UUID, Pixels] = OrderedDict()
-        self._annotated: OrderedDict[UUID, bytes] = OrderedDict()
+        self._originals: _Kept[bytes] = _Kept(_FILE_BYTES_KEPT)
+        self._pixels: _Kept[Pixels] = _Kept(_PIXEL_BYTES_KEPT)
+        self._annotated: _Kept[bytes] = _Kept(_FILE_BYTES_KEPT)
 
     def original(self, job: ImageJob) -> bytes:
         """The stored file. Raises ObjectNotFound and Unavailable as the store does."""
@@ -42,14 +43,13 @@ class Pictures:
 
     def keep_original(self, job: ImageJob, data: bytes) -> None:
         """Keep a file that was just stored."""
-        self._originals[job.image_id] = data
-        _drop_oldest(self._originals, _FILE_BYTES_KEPT)
+        self._originals.put(job.image_id, data)
 
     def pixels(self, job: ImageJob) -> Pixels:
         """The decoded picture, upright RGB, perhaps reduced. Raises ImageError besides what `original` raises."""
         if (pixels := self._pixels.get(job.image_id)) is None:
-            pixels = self._pixels[job.image_id] = self._decoder.decode(self.original(job), enough=self._enough)
-            _drop_oldest(self._pixels, _PIXEL_BYTES_KEPT)
+            pixels = self._decoder.decode(self.original(job), enough=self._enough)
+            self._pixels.put(job.image_id, pixels)
         return pixels
 
     def annotated(self, job: ImageJob) -> bytes:
@@ -58,14 +58,29 @@ class Pictures:
             pixels = self.pixels(job)
             faces = [face.scaled(pixels.shape[1] / job.width) for face in job.faces]
             drawn = annotated(pixels, faces, job.annotate)
-            self._annotated[job.image_id] = drawn
-            _drop_oldest(self._annotated, _FILE_BYTES_KEPT)
+            self._annotated.put(job.image_id, drawn)
         return drawn
 
 
-def _drop_oldest(kept: OrderedDict[UUID, Held], limit: int) -> None:
-    while (
-        len(kept) > 1
-        and sum(held.nbytes if isinstance(held, np.ndarray) else len(held) for held in list(kept.values())) > limit
-    ):
-        kept.popitem(last=False)
+class _Kept(Generic[Held]):
+    """The newest of what was put in, up to a bound in bytes, but at least one; several threads may use it."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held: OrderedDict[UUID, Held] = OrderedDict()
+        # A UUID's hash is Python code, so that another thread may come in the middle of any access.
+        self._lock = Lock()
+
+    def get(self, key: UUID) -> Held | None:
+        with self._lock:
+            return self._held.get(key)
+
+    def put(self, key: UUID, held: Held) -> None:
+        with self._lock:
+            self._held[key] = held
+            while len(self._held) > 1 and sum(map(_size, self._held.values())) > self._limit:
+                self._held.popitem(last=False)
+
+
+def _size(held: bytes | Pixels) -> int:
+    return held.nbytes if isinstance(held, np.ndarray) else len(held)

@@ -1,7 +1,9 @@
 """Boxes lead back to the picture that was sent, however it was stored and reduced."""
 
 import io
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
@@ -132,3 +134,18 @@ def test_stuck_decodings_keep_their_places_and_the_rest_are_told_to_come_later(m
         decoder.decode(b"", enough=None)
     with pytest.raises(Overloaded):
         decoder.decode(b"", enough=None)
+
+
+def test_threads_may_share_the_pictures_of_a_run(tmp_path: Path) -> None:
+    """Each thread keeps its own files while the others' are counted; with such a switch interval they meet at once."""
+    pictures = Pictures(FolderStore(tmp_path), Decoder(Settings()), enough=None)
+    jobs = [new_job(1, 1, []) for _ in range(400)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda job: pictures.keep_original(job, b"bytes"), jobs))
+    finally:
+        sys.setswitchinterval(interval)
+
+    assert all(pictures.original(job) == b"bytes" for job in jobs)
