@@ -23,6 +23,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         tmp_path_factory.mktemp("stack") / "home",
         FACET_RETENTION_DAYS="2",
         PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS="2",
+        PREFECT_SERVER_SERVICES_DB_VACUUM_ORPHAN_CLEANUP_LOOP_SECONDS="2",  # logs that arrive after their run went
     )
     with started(stack):
         yield stack
