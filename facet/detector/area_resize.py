@@ -50,20 +50,20 @@ class AreaResizer:
     def resize(self, height: int, width: int) -> Float32:
         """Return the image at this size: float32 (height, width, 3)."""
         level = np.empty((height, width, 3), np.float32)
+        edges = np.arange(height + 1) * (self._height / height)
+        whole = np.minimum(edges.astype(np.intp), self._height - 1)
+        fraction = (edges - whole).astype(np.float32)[:, None]
         block = max(1, _BLOCK // self._rows.shape[1])
         for start in range(0, height, block):
             part = level[start : start + block]
             rows = len(part)
-            cells = self._cell_sums(height, start, start + rows)
+            cells = self._cell_sums(whole[start : start + rows + 1], fraction[start : start + rows + 1])
             cv2.resize(cells.reshape(rows, -1, 3), (width, rows), part, interpolation=cv2.INTER_AREA)
             part *= np.float32(height / self._height)
         return level
 
-    def _cell_sums(self, height: int, start: int, stop: int) -> Float32:
-        """Sums down the columns over the source rows that each of the level's rows covers."""
-        edges = np.arange(start, stop + 1) * (self._height / height)
-        whole = np.minimum(edges.astype(np.intp), self._height - 1)
-        fraction = (edges - whole).astype(np.float32)[:, None]
+    def _cell_sums(self, whole: NDArray[np.intp], fraction: Float32) -> Float32:
+        """Sums down the columns from each edge to the next; an edge is a number of whole rows and a part of one."""
         complete = self._sums.take(whole, axis=0)
         cells: Float32 = (complete[1:] - complete[:-1]).astype(np.float32)
         partial = self._rows.take(whole, axis=0).astype(np.float32)

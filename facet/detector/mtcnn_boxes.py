@@ -92,7 +92,9 @@ def suppress(
     dropped = np.zeros(len(boxes), bool)
     if groups is None:
         groups = np.zeros(len(boxes), np.intp)
-    for i, j in _candidate_pairs(boxes, groups):
+    # The union is no smaller than either box, so their overlap fills more than `threshold` of both widths and heights.
+    share = threshold * (1 - 1e-9) if overlap == "union" else 0.0
+    for i, j in _candidate_pairs(boxes, groups, share):
         width = np.minimum(x2[i], x2[j]) - np.maximum(x1[i], x1[j])
         height = np.minimum(y2[i], y2[j]) - np.maximum(y1[i], y1[j])
         shared = np.maximum(0, width) * np.maximum(0, height)
@@ -103,11 +105,11 @@ def suppress(
     return boxes[~dropped]
 
 
-def _candidate_pairs(boxes: Float64, groups: Indices) -> Iterator[tuple[Indices, Indices]]:
-    """Yield index pairs, in portions, that hold every pair of boxes of one group which overlap.
+def _candidate_pairs(boxes: Float64, groups: Indices, share: float) -> Iterator[tuple[Indices, Indices]]:
+    """Yield index pairs, in portions, that hold every pair of boxes of one group which overlap by `share` of each side.
 
-    Few boxes: all pairs. Many: each with those whose left edge lies within its width, by a sweep
-    over the sorted left edges, of which only the ones that meet vertically are kept.
+    Few boxes: all pairs. Many: each with those whose left edge lies early enough within its width, by a
+    sweep over the sorted left edges, of which only the ones that overlap enough vertically are kept.
     """
     count = len(boxes)
     if count <= _FEW:
@@ -118,10 +120,12 @@ def _candidate_pairs(boxes: Float64, groups: Indices) -> Iterator[tuple[Indices,
     # Side by side, the groups are too far apart to meet.
     aside = groups * (boxes[:, 2].max() - boxes[:, 0].min() + 1)
     order = np.argsort(boxes[:, 0] + aside, kind="stable")
-    ends = np.searchsorted((boxes[:, 0] + aside)[order], (boxes[:, 2] + aside)[order], "left")
+    latest = boxes[:, 2] - share * (boxes[:, 2] - boxes[:, 0])
+    ends = np.searchsorted((boxes[:, 0] + aside)[order], (latest + aside)[order], "left")
     partners = np.maximum(ends - np.arange(count) - 1, 0)
     total = np.concatenate([[0], np.cumsum(partners)])
     tops, bottoms = np.ascontiguousarray(boxes[:, [1, 3]].T)
+    heights = share * (bottoms - tops)
     start = 0
     while start < count:
         stop = max(int(np.searchsorted(total, total[start] + _PAIRS, "right")) - 1, start + 1)
@@ -130,7 +134,8 @@ def _candidate_pairs(boxes: Float64, groups: Indices) -> Iterator[tuple[Indices,
         first = np.repeat(np.arange(start, stop), here)
         nth = np.arange(int(here.sum())) - np.repeat(total[start:stop] - total[start], here)
         i, j = order[first], order[first + nth + 1]
-        meet = np.minimum(bottoms[i], bottoms[j]) > np.maximum(tops[i], tops[j])
+        common = np.minimum(bottoms[i], bottoms[j]) - np.maximum(tops[i], tops[j])
+        meet = common > np.maximum(heights[i], heights[j])
         yield i[meet], j[meet]
         start = stop
 
