@@ -21,7 +21,7 @@ from facet.detector.mtcnn_opencv import MtcnnOpenCV
 from facet.detector.onnx_writer import OnnxGraph
 from facet.detector.weights import load_weights
 
-_ZEROS = {"P_NET_FEATURES": 90, "P_NET_SUMS": 140, "R_NET_FEATURES": 60, "R_NET_POOLED": 130, "R_NET_SUMS": 140}
+_ZEROS = {"P_NET_FEATURES": 90, "R_NET_FEATURES": 60, "R_NET_POOLED": 130, "R_NET_SUMS": 140}
 _COMMENT = '''\
 """What a unit of the 8-bit screens stands for in each channel, and the unit that is zero.
 
@@ -78,9 +78,8 @@ def main() -> None:
 
 def _p_net() -> bytes:
     graph, weights = OnnxGraph(), load_weights("pnet")
-    x = _named(graph, p_net_features(graph, weights), "P_NET_FEATURES")
-    _named(graph, _conv(graph, x, weights[6], weights[7]), "P_NET_SUMS")
-    return _model(graph, [1, 3, "height", "width"], "P_NET_FEATURES", "P_NET_SUMS")
+    _named(graph, p_net_features(graph, weights), "P_NET_FEATURES")
+    return _model(graph, [1, 3, "height", "width"], "P_NET_FEATURES")
 
 
 def _r_net() -> bytes:

@@ -44,8 +44,8 @@ class Networks:
     """The three networks of `mtcnn_graphs` in one runtime, and the portions in which that likes its work.
 
     Pixels are RGB from 0 to 255, float32, the colours last. P-Net takes a strip, (rows, columns, 3), and the least
-    logit asked for; it returns the rows and columns, (2, n), of at least all cells that reach it, in the strip's order,
-    and their outputs, (5, n). R-Net takes crops, (n, 24, 24, 3), and the least logit; of a crop that does not reach it,
+    logit asked for; it returns the numbers, (n,), of at least all cells that reach it, counted row by row, and their
+    outputs, (n, 5). R-Net takes crops, (n, 24, 24, 3), and the least logit; of a crop that does not reach it,
     its outputs (n, 5) need only say so. O-Net takes crops, (n, 48, 48, 3), and returns (n, 15).
 
     P-Net gets strips of about `strip_cells` output cells, R-Net and O-Net so many crops at a time:
@@ -58,6 +58,13 @@ class Networks:
     strip_cells: int
     r_net_crops: int
     o_net_crops: int
+
+
+def cells_that_reach(scores: Float32, least: float) -> tuple[Indices, Float32]:
+    """Numbers, (n,), and outputs, (n, 5), of the cells of P-Net's output (5, rows, columns), counted row by row."""
+    flat = scores.reshape(len(scores), -1)
+    reached = np.flatnonzero(flat[4] >= np.float32(least))
+    return reached, flat[:, reached].T
 
 
 class Cascade:
@@ -102,11 +109,11 @@ class Cascade:
             self._propose_at(resizer, int(height * scale), int(width * scale), _least_logit(threshold))
             for scale in scales.tolist()
         ]
-        groups = np.repeat(np.arange(len(levels)), [scores.shape[1] for _, scores in levels])
-        cells, scores = (np.concatenate(parts, 1) for parts in zip(*levels, strict=True))
-        firing = sigmoid(scores[4]) > threshold
+        groups = np.repeat(np.arange(len(levels)), [len(scores) for _, scores in levels])
+        cells, scores = (np.concatenate(parts) for parts in zip(*levels, strict=True))
+        firing = sigmoid(scores[:, 4]) > threshold
         groups = groups[firing]
-        boxes = _candidates(cells[:, firing], scores[:, firing], scales[groups])
+        boxes = _candidates(cells[firing], scores[firing], scales[groups])
         starts = np.searchsorted(groups, np.arange(len(levels) + 1))
         boxes = np.concatenate([by_confidence(boxes[a:b]) for a, b in pairwise(starts)])
         boxes = suppress(boxes, 0.5, groups=groups)
@@ -115,7 +122,7 @@ class Cascade:
         return boxes
 
     def _propose_at(self, resizer: AreaResizer, height: int, width: int, least: float) -> tuple[Indices, Float32]:
-        """P-Net over one pyramid level: rows and columns, (2, n), and scores, (5, n), of what the network finds."""
+        """P-Net over one pyramid level: rows and columns, (n, 2), and scores, (n, 5), of what the network finds."""
         cell_rows, cell_columns = (height - 1) // 2 - 4, (width - 1) // 2 - 4
         strips = max(1, round(cell_rows * cell_columns / self._networks.strip_cells))
         strip_rows = -(-cell_rows // strips)
@@ -127,10 +134,10 @@ class Cascade:
             bottom = top + strip_rows
             end = height if bottom >= cell_rows else P_NET_STRIDE * bottom + _STRIP_OVERLAP
             cells, scores = self._networks.p_net(level[P_NET_STRIDE * top : end], least)
-            found.append((cells + np.array([[top], [0]]), scores))
+            found.append((cells + top * cell_columns, scores))
         self.on_stage("p-net")
-        cells, scores = (np.concatenate(parts, 1) for parts in zip(*found, strict=True))
-        return cells, scores
+        cells, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return np.column_stack(np.divmod(cells, cell_columns)), scores
 
     def _refine(
         self, images: Sequence[WorkingImage], boxes: list[Float64], parameters: Sequence[DetectionParameters]
@@ -214,12 +221,11 @@ def _least_logit(threshold: float) -> float:
 
 
 def _candidates(cells: Indices, scores: Float32, scales: Float64) -> Float64:
-    """P-Net's cells as boxes (n, 5) in pixels of the image; `scales` are those of the cells' levels."""
-    rows, columns = cells
-    corner = np.column_stack([columns, rows]) * P_NET_STRIDE + 1
+    """P-Net's cells, (n, 2), as boxes (n, 5) in pixels of the image; `scales` are those of the cells' levels."""
+    corner = cells[:, ::-1] * P_NET_STRIDE + 1
     window = np.concatenate([corner, corner + P_NET_WINDOW - 1], axis=1)
-    corners = (window + scores[:4].T.astype(np.float64) * (P_NET_WINDOW - 1)) / scales[:, None]
-    return np.column_stack([corners, sigmoid(scores[4])])
+    corners = (window + scores[:, :4].astype(np.float64) * (P_NET_WINDOW - 1)) / scales[:, None]
+    return np.column_stack([corners, sigmoid(scores[:, 4])])
 
 
 def _landmarks(boxes: Float64, relative: Float32) -> Float64:

@@ -33,14 +33,18 @@ _CHANNEL_BLOCK = 16  # float32 lanes of the widest blocked layout (AVX-512)
 Array = NDArray[Any]
 
 
-def p_net() -> bytes:
-    """P-Net: (1, 3, h, w) to (1, 5, (h - 1) // 2 - 4, (w - 1) // 2 - 4); h and w are at least 12."""
+def p_net(interleaved: bool = False) -> bytes:
+    """P-Net: (1, 3, h, w) to (1, 5, (h - 1) // 2 - 4, (w - 1) // 2 - 4); h and w are at least 12.
+
+    The input may be `interleaved`, as in `p_net_features`.
+    """
     weights = load_weights("pnet")
     graph = OnnxGraph()
-    x = _conv_prelu(graph, p_net_features(graph, weights), weights[6], weights[7], weights[8])
+    features = p_net_features(graph, weights, interleaved=interleaved)
+    x = _conv_prelu(graph, features, weights[6], weights[7], weights[8])
     _conv(graph, x, *_p_net_head(weights), output="output")
     outputs: list[int | str] = [1, P_NET_OUTPUTS, "rows", "columns"]
-    return graph.model("pnet", [1, 3, "height", "width"], output=("float32", outputs))
+    return graph.model("pnet", [1, 1 if interleaved else 3, "height", "width"], output=("float32", outputs))
 
 
 def p_net_features(

@@ -44,7 +44,7 @@ class MtcnnOnnx(Cascade):
                 ScreenedRNet(load),
                 lambda crops: o_net_run(crops.reshape(-1, 1, O_NET_SIDE, 3 * O_NET_SIDE))[0],
                 strip_cells=15_000,
-                r_net_crops=128,
+                r_net_crops=512,
                 o_net_crops=8,
             )
         )

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facet.detector.mtcnn_cascade import RESULTS_VERSION, Cascade, Networks
+from facet.detector.mtcnn_cascade import RESULTS_VERSION, Cascade, Networks, cells_that_reach
 from facet.detector.mtcnn_graphs import o_net, p_net, r_net
 from facet.detector.weights import weights_digest
 
@@ -35,10 +35,7 @@ class MtcnnOpenCV(Cascade):
 
 
 def _all_cells(p_net: Callable[[Float32], Float32], strip: Float32, least: float) -> tuple[NDArray[np.intp], Float32]:
-    scores = p_net(strip[None])[0]
-    flat = scores.reshape(len(scores), -1)
-    reached = np.flatnonzero(flat[4] >= np.float32(least))
-    return np.stack(np.divmod(reached, scores.shape[2])), flat[:, reached]
+    return cells_that_reach(p_net(strip[None])[0], least)
 
 
 def _all_crops(r_net: Callable[[Float32], Float32], crops: Float32, least: float) -> Float32:

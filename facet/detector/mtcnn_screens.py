@@ -1,15 +1,19 @@
-"""8-bit twins of P-Net and R-Net, in ONNX, that estimate every logit, so that only promising ones need exact networks.
+"""8-bit screens, in ONNX, that tell what of P-Net's and R-Net's work is in vain, so that only the rest needs them.
 
-Each twin starts with the exact network's first layers, "features", in float32; what follows is a linear function of
-them and PReLU, here on integers of 8 bits. A value v of channel c is round(v / steps[c]) + zero, "units", from 0 to
-255; where one leaves that range, so that the estimate means nothing, 0 or 255 shows it. Convolutions of integers are
-operators of ONNX Runtime's own.
+Each starts with the exact network's first layers, "features", in float32, and goes on with integers of 8 bits. A value
+v of channel c is round(v / steps[c]) + zero, "units", from 0 to 255; where one leaves that range, so that the answer
+means nothing, an end of it shows it. Convolutions of integers are operators of ONNX Runtime's own.
 
-PReLU is a v + (1 - a) relu(v); both terms go on as units, and the next layer's kernel holds the factors.
+R-Net's screen is its twin: the very layers that follow, in 8 bits. Its PReLU is a v + (1 - a) relu(v); both terms go on
+as units, and the next layer's kernel holds the factors. P-Net's is a smaller network that has learned from P-Net, on
+photos and on what augmentation makes of them, which cells can reach a logit of `P_NET_LEAST`: half the channels, and
+ReLU, which is what units that end at zero do by themselves.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,33 +32,61 @@ from facet.detector.onnx_writer import DATA_TYPES, OnnxGraph
 
 Array = NDArray[Any]
 
+P_NET_LEAST = 0.4
+"""P-Net's screen keeps what reaches this logit, a little less than the default threshold's."""
+
 _LARGEST_WEIGHT = 63
 """7 bits: where a processor adds products of 8 bits in pairs of 16 (AVX2), two larger ones would not fit."""
 
 
-def p_net_screen(weights: Sequence[Array]) -> bytes:
-    """Strips (1, 1, rows, 3 columns), as `p_net_features` takes them, to each cell's estimated logit (cells,).
+@dataclass(frozen=True, slots=True)
+class LearnedScreen:
+    """The layers of P-Net's screen: from features, a convolution of `kernel`, (3, 3, 16, n), with `bias`, (n,), and
+    ReLU; `head`, (n,), makes a score of the result, which must not be below `cut`. `steps`, (n,), are those of the
+    hidden units. `python -m benchmarks.detector.train_screen` makes the file.
+    """
 
-    The other outputs are the features, (1, rows, columns, 16), and two tensors of units.
+    PATH: ClassVar = Path(__file__).with_name("p_net_screen.npz")
+
+    kernel: Array
+    bias: Array
+    head: Array
+    steps: Array
+    cut: float
+
+    @classmethod
+    def load(cls) -> "LearnedScreen":
+        with np.load(cls.PATH) as arrays:
+            return cls(**{field.name: arrays[field.name].astype(np.float64) for field in fields(cls)})
+
+    def save(self, path: Path) -> None:
+        kernel, bias, head, steps, cut = (np.asarray(value, np.float32) for value in astuple(self))
+        np.savez(path, kernel=kernel, bias=bias, head=head, steps=steps, cut=cut)
+
+
+def p_net_screen(weights: Sequence[Array], learned: LearnedScreen) -> bytes:
+    """Strips (1, 1, rows, 3 columns), as `p_net_features` takes them, to whether each cell may be a face, (cells,).
+
+    The other outputs are the features, (1, rows, columns, 16), their units, and the hidden units.
     """
     graph = OnnxGraph()
     features = p_net_features(graph, weights, steps.P_NET_FEATURES, interleaved=True)
     units = _features_as_units(graph, features, steps.P_NET_FEATURES_ZERO)
-    kernel = weights[6] * steps.P_NET_FEATURES[:, None] / steps.P_NET_SUMS
-    zero = steps.P_NET_SUMS_ZERO
-    sums = _conv(graph, units, kernel, weights[7] / steps.P_NET_SUMS, (steps.P_NET_FEATURES_ZERO, zero), "sums")
-    slopes = weights[8].reshape(-1)
-    kernel = logit(weights[11])[0, 0] * steps.P_NET_SUMS[:, None]
-    x, scales = _dense(graph, _prelu_terms(graph, sums, zero), kernel, slopes, zero)
-    x = graph.node("Reshape", x, graph.constant(np.array([-1])))
-    _as_floats(graph, x, scales, logit(weights[12]), output="logits")
+    kernel = learned.kernel * steps.P_NET_FEATURES[:, None] / learned.steps
+    hidden = _conv(graph, units, kernel, learned.bias / learned.steps, (steps.P_NET_FEATURES_ZERO, 0), "hidden")
+    head = learned.head * learned.steps
+    scale = np.abs(head).max() / _LARGEST_WEIGHT
+    flat = graph.node("Reshape", hidden, graph.constant(np.array([-1, head.size])))
+    scores = graph.node("MatMulInteger", flat, graph.constant(np.round(head / scale).astype(np.int8)[:, None]))
+    scores = graph.node("Reshape", scores, graph.constant(np.array([-1])))
+    graph.node("GreaterOrEqual", scores, _scalar(graph, np.int32(learned.cut / scale)), output="likely")
     return graph.model(
         "pnet-screen",
         [1, 1, "height", "width"],
         features=("float32", [1, "feature rows", "feature columns", steps.P_NET_FEATURES.size]),
         units=("uint8", [1, "feature rows", "feature columns", steps.P_NET_FEATURES.size]),
-        sums=("uint8", [1, "rows", "columns", slopes.size]),
-        logits=("float32", ["cells"]),
+        hidden=("uint8", [1, "rows", "columns", head.size]),
+        likely=("bool", ["cells"]),
     )
 
 

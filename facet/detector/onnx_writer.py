@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 _IR_VERSION = 9
 _OPSET = 17
-DATA_TYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7}  # TensorProto.DataType
+DATA_TYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9}  # TensorProto.DataType
 _CONTRIBUTED = "com.microsoft"  # ONNX Runtime's own operators, beside the standard's
 _ATTRIBUTE_INT, _ATTRIBUTE_INTS = 2, 7  # AttributeProto.AttributeType
 
