@@ -29,7 +29,7 @@ from facet.detector.weights import load_weights
 _HIDDEN = 16  # as many as one vector of the convolution holds
 _COPIES = 9
 _STEPS, _ROUNDS, _BATCH = 20_000, 10, 2048
-_EXCEPTIONS, _MARGIN = 1 / 200_000, 0.15
+_EXCEPTIONS, _MARGIN = 1 / 200_000, 0.4
 """The cut is so far below the scores of all cells to keep but this part, which only strangely altered photos have."""
 
 Floats = NDArray[np.float32]
