@@ -73,7 +73,7 @@ class Network:
         back = slope[:, None] * self.weights[2] * (hidden > 0)
         self._update([inputs.T @ back, back.sum(0), slope @ hidden, slope.sum(keepdims=True)], rate)
 
-    def _update(self, gradients: list[Floats], rate: float) -> None:
+    def _update(self, gradients: list[NDArray[Any]], rate: float) -> None:
         self._steps += 1
         for weight, mean, square, gradient in zip(self.weights, self._means, self._squares, gradients, strict=True):
             mean += 0.1 * (gradient - mean)
@@ -97,7 +97,7 @@ def main() -> None:
     folder = data_folder(parser.parse_args().data)
     rng = np.random.default_rng(0)
     pictures = [p.load() for group in ("wider", "negatives", "dlib") for p in photos(folder, group)]
-    _learn(_collect(pictures, rng), rng).save(LearnedScreen.PATH)
+    _learn(_collect(pictures, rng), rng).save()
 
 
 def _learn(cells: Cells, rng: np.random.Generator) -> LearnedScreen:
@@ -108,9 +108,8 @@ def _learn(cells: Cells, rng: np.random.Generator) -> LearnedScreen:
     for name, shown in (("learned from", ~cells.held_back), ("held back", cells.held_back)):
         _report(f"photos {name}", network, cells, np.flatnonzero(shown & keep))
     _train(network, cells, np.ones_like(keep), rng)
-    _report("all photos, all learned from", network, cells, np.flatnonzero(keep))
+    scores = _report("all photos, all learned from", network, cells, np.flatnonzero(keep))
     kernel, bias, head, last = network.weights
-    scores = np.sort(network.scores(cells, np.flatnonzero(keep)))
     cut = scores[int(scores.size * _EXCEPTIONS)] - _MARGIN
     print(f"the cut is {cut:.2f}; {np.searchsorted(scores, cut)} of the cells to keep are below it")
     everything = np.array_split(np.arange(keep.size), 50)
@@ -119,16 +118,16 @@ def _learn(cells: Cells, rng: np.random.Generator) -> LearnedScreen:
     return LearnedScreen(kernel, bias, head, largest / 254, float(cut - last[0]))
 
 
-def _report(name: str, network: Network, cells: Cells, keep: Indices) -> None:
+def _report(name: str, network: Network, cells: Cells, keep: Indices) -> Floats:
+    """Print the least scores of cells to keep; returns all of them, sorted."""
     scores = np.sort(network.scores(cells, keep))
     least = ", ".join(f"{score:.2f}" for score in scores[[0, 1, 2, 5, 10, 100]])
     print(f"{name}: {scores.size} cells to keep; the least score, the 2nd, 3rd, 6th, 11th, 101st: {least}", flush=True)
+    return scores
 
 
 def _train(network: Network, cells: Cells, shown: NDArray[np.bool_], rng: np.random.Generator) -> None:
-    keep = cells.logits >= P_NET_LEAST
-    near = ~keep & (cells.logits > -1)
-    pools = [np.flatnonzero(shown & kind) for kind in (keep, near, ~keep & ~near)]
+    pools = [np.flatnonzero(shown & kind) for kind in _kinds(cells.logits)]
     hardest = pools[0]
     for step in range(_STEPS):
         if step and step % (_STEPS // _ROUNDS) == 0:
@@ -161,11 +160,16 @@ def _collect(pictures: list[Image], rng: np.random.Generator) -> Cells:
     return Cells(np.concatenate(units), np.concatenate(logits), np.concatenate(held_back))
 
 
-def _pick(logits: Floats, rng: np.random.Generator, share: float) -> Indices:
+def _kinds(logits: Floats) -> tuple[NDArray[np.bool_], ...]:
+    """Which cells are to keep, which come near to it, and which are neither."""
     keep = logits >= P_NET_LEAST
     near = ~keep & (logits > -1)
+    return keep, near, ~keep & ~near
+
+
+def _pick(logits: Floats, rng: np.random.Generator, share: float) -> Indices:
     picked = []
-    for kind, of_80_000 in ((keep, 2500), (near, 800), (~keep & ~near, 1000)):
+    for kind, of_80_000 in zip(_kinds(logits), (2500, 800, 1000), strict=True):
         found = np.flatnonzero(kind)
         picked.append(rng.permutation(found)[: 8 + int(share * of_80_000 * logits.size / 80_000)])
     return np.concatenate(picked)

@@ -59,9 +59,9 @@ class LearnedScreen:
         with np.load(cls.PATH) as arrays:
             return cls(**{field.name: arrays[field.name].astype(np.float64) for field in fields(cls)})
 
-    def save(self, path: Path) -> None:
+    def save(self) -> None:
         kernel, bias, head, steps, cut = (np.asarray(value, np.float32) for value in astuple(self))
-        np.savez(path, kernel=kernel, bias=bias, head=head, steps=steps, cut=cut)
+        np.savez(self.PATH, kernel=kernel, bias=bias, head=head, steps=steps, cut=cut)
 
 
 def p_net_screen(weights: Sequence[Array], learned: LearnedScreen) -> bytes:
