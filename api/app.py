@@ -12,6 +12,7 @@ from api import console, problems
 from api.access import ASSETS, Access, admins_only
 from api.body_limits import BodyLimits
 from api.metrics import RequestMetrics
+from api.readiness import Readiness, checks
 from api.routes import activity, deliveries, docs, health, images, legacy, pictures, reprocessings, submissions
 from api.security_headers import SecurityHeaders
 from api.state import State
@@ -58,7 +59,7 @@ def create_app(services: Services | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.state.facet = State(services, flow_runs, dispatcher)
+    app.state.facet = State(services, flow_runs, dispatcher, Readiness(checks(services, flow_runs)))
     settings = services.settings
     app.add_middleware(BodyLimits, settings=settings)
     app.add_middleware(Access, keys=services.keys, settings=settings)  # the last added is the first to see a request

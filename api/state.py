@@ -5,6 +5,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from api.readiness import Readiness
 from deployments.flow_runs import PrefectFlowRuns
 from facet.dispatch import Dispatcher
 from facet.services import Services
@@ -15,6 +16,7 @@ class State:
     services: Services
     flow_runs: PrefectFlowRuns
     dispatcher: Dispatcher
+    readiness: Readiness
 
 
 def _state(request: Request) -> State:

@@ -1,7 +1,10 @@
 from pathlib import Path
+from threading import Event
 
 from fastapi.testclient import TestClient
 
+from api.readiness import Readiness
+from facet.errors import Unavailable
 from tests.api.conftest import Submit
 
 
@@ -23,6 +26,34 @@ def test_without_its_store_it_is_not_ready(client: TestClient, tmp_path: Path) -
     (tmp_path / "objects").touch()
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()["parts"]["object_store"]["status"]) == (503, "unavailable")
+
+
+def test_however_many_ask_a_part_is_looked_at_once_in_a_moment() -> None:
+    looks, go = [], Event()
+
+    def part() -> None:
+        looks.append(1)
+        go.wait(20)
+
+    readiness = Readiness({"part": part}, moment=3600)
+    asked = [readiness.look() for _ in range(50)]
+    go.set()
+    assert {look.result(20).status for look in asked} == {"ok"}
+    assert readiness.look().result(20).status == "ok" and len(looks) == 1
+
+
+def test_a_look_that_is_no_longer_fresh_is_made_anew() -> None:
+    away = Event()
+
+    def part() -> None:
+        if away.is_set():
+            raise Unavailable("It is away.")
+
+    readiness = Readiness({"part": part}, moment=-1)
+    assert readiness.look().result(20).status == "ok"
+    away.set()
+    seen = readiness.look().result(20)
+    assert (seen.status, seen.parts["part"].detail) == ("unavailable", "It is away.")
 
 
 def test_metrics_count_the_queue_and_the_requests(client: TestClient, submit: Submit) -> None:
