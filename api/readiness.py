@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 
-from sqlalchemy import text
-
 from api import schemas
 from deployments.flow_runs import PrefectFlowRuns
 from facet.errors import Unavailable
@@ -23,14 +21,10 @@ Check = Callable[[], None]
 def checks(services: Services, flow_runs: PrefectFlowRuns) -> dict[str, Check]:
     """What each part must pass to be ready."""
 
-    def database() -> None:
-        with services.database.read() as session:
-            session.execute(text("SELECT 1"))
-
     def object_store() -> None:
         services.store.check()
 
-    return {"database": database, "object_store": object_store, "prefect": flow_runs.check}
+    return {"database": services.database.check, "object_store": object_store, "prefect": flow_runs.check}
 
 
 class Readiness:

@@ -4,7 +4,7 @@ import fcntl
 import logging
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, DateTime, Dialect, create_engine, event, make_url, select, text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
+from facet.database_outages import drop_connections, outages_told
 from facet.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -78,12 +78,14 @@ class Database:
         self.url = url
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         if self.is_sqlite:
-            Path(make_url(url).database or "").parent.mkdir(parents=True, exist_ok=True)
+            with suppress(OSError):  # then SQLite says that it cannot open the file
+                Path(make_url(url).database or "").parent.mkdir(parents=True, exist_ok=True)
             self.engine = create_engine(url)
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
             self.engine = create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+        drop_connections(self.engine)
         self._readers = sessionmaker(self.engine, expire_on_commit=False)
         writing = self.engine.execution_options(sqlite_begin="IMMEDIATE")
         self._writers = sessionmaker(writing, expire_on_commit=False)
@@ -91,14 +93,19 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session for reading. Raises Unavailable when the database cannot be reached."""
-        with _unavailable(), self._readers() as session:
+        with outages_told(), self._readers() as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction. Raises Unavailable when the database cannot be reached; then nothing was written."""
-        with _unavailable(), self._writers.begin() as session:
+        with outages_told(), self._writers.begin() as session:
             yield session
+
+    def check(self) -> None:
+        """Raises Unavailable unless rows can be written now; a read-only server refuses even what writes nothing."""
+        with self.write() as session:
+            session.execute(text("UPDATE images SET id = id WHERE 1 = 0"))
 
     def lock_dispatch(self, session: Session) -> None:
         """Let one dispatcher at a time past, until the transaction ends (SQLite's writers are alone anyway)."""
@@ -112,11 +119,12 @@ class Database:
     def upgrade(self) -> None:
         """Apply all migrations; a database that a later version has migrated is left as it is.
 
-        One caller at a time; the others wait.
+        One caller at a time; the others wait. Raises Unavailable when that cannot be done now.
         """
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with (
+            outages_told(),
             self._upgraded_alone() if self.is_sqlite else nullcontext(),
             self.engine.execution_options(sqlite_begin="IMMEDIATE").connect() as connection,
             _foreign_keys_off(connection) if self.is_sqlite else nullcontext(),
@@ -131,17 +139,22 @@ class Database:
     @contextmanager
     def _upgraded_alone(self) -> Iterator[None]:
         """Write-ahead mode, and one upgrade at a time: of two that switch to it at once, SQLite refuses one."""
-        with open(f"{self.engine.url.database}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            with closing(sqlite3.connect(str(self.engine.url.database))) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")
+        file = self.engine.url.database
+        with ExitStack() as closing_lock:
+            try:
+                lock = closing_lock.enter_context(open(f"{file}.lock", "w"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                with closing(sqlite3.connect(str(file))) as connection:
+                    connection.execute("PRAGMA journal_mode=WAL")
+            except (OSError, sqlite3.Error) as error:
+                raise Unavailable(f"The database {file} cannot be written: {error}.") from error
             yield
 
     def revisions(self) -> tuple[str | None, str | None]:
         """The migration that the tables are at, and the latest there is."""
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with _unavailable(), self.engine.connect() as connection:
+        with outages_told(), self.engine.connect() as connection:
             present = MigrationContext.configure(connection).get_current_revision()
         return present, ScriptDirectory.from_config(config).get_current_head()
 
@@ -175,14 +188,3 @@ def _foreign_keys_off(connection: Connection) -> Iterator[None]:
         yield
     finally:
         dbapi_connection.execute("PRAGMA foreign_keys=ON")
-
-
-@contextmanager
-def _unavailable() -> Iterator[None]:
-    """Tell a database that is down, locked or gone (worth a retry) from a statement that is wrong."""
-    try:
-        yield
-    except DBAPIError as error:
-        if error.connection_invalidated or type(error).__name__ == "OperationalError":
-            raise Unavailable(f"The database does not answer: {type(error.orig).__name__}.") from error
-        raise
