@@ -5,14 +5,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import uvicorn
-from prefect.server.api.server import create_app
-from prefect.server.database import provide_database_interface
-from prefect.server.database.configurations import SQLITE_BEGIN_MODE, AioSqliteConfiguration
-from prefect.server.database.dependencies import set_database_config
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 from sqlalchemy.pool import ConnectionPoolEntry
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.prefect_internals.server import (
+    SQLITE_BEGIN_MODE,
+    AioSqliteConfiguration,
+    create_app,
+    provide_database_interface,
+    set_database_config,
+)
 
 BUSY_MILLISECONDS = 10_000
 """For so long a writer waits for another; none takes more than some milliseconds."""

@@ -10,9 +10,8 @@ import anyio
 import anyio.abc
 from prefect.client.schemas.objects import FlowRun
 from prefect.logging import get_logger
-from prefect.runner._control_channel import ControlChannel
-from prefect.runner._process_manager import ProcessHandle
 
+from deployments.prefect_internals.runner import ControlChannel, ProcessHandle
 from deployments.warm_worker.lanes import Lane
 from deployments.warm_worker.process import ChildProcess, meaning
 

@@ -12,31 +12,32 @@ import socket
 import sys
 import threading
 import time
-from functools import partial
 from logging import Logger
 from queue import SimpleQueue
 from typing import Any, cast
 from uuid import UUID
 
 import psutil
-from prefect import flow_engine
-from prefect._internal.control_listener import configure_from_env
-from prefect._internal.metrics import RunMetrics
 from prefect.context import SyncClientContext
-from prefect.engine import _drive_run_flow_result, handle_engine_signals
 from prefect.exceptions import Abort, Pause
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.logging import get_logger
 from prefect.logging.configuration import setup_logging
 from prefect.logging.loggers import flow_run_logger
 
+from deployments.prefect_internals.engine import (
+    RunMetrics,
+    configure_from_env,
+    drive_run_flow_result,
+    handle_engine_signals,
+    leave_heartbeats_behind,
+    load_flow,
+    run_flow,
+)
+
 log = get_logger("warm_worker.child")
 
 _ORPHAN_SECONDS = 5.0
-
-# The engine's heartbeat thread looks up once a second, and the engine waits for it: half a second of each run's slot.
-# It is as well left to end by itself, as the engine itself does for asynchronous flows.
-flow_engine._send_heartbeats = partial(flow_engine._send_heartbeats, join_on_exit=False)
 
 
 class Child:
@@ -94,15 +95,15 @@ class Child:
                 flow_run = context.client.read_flow_run(flow_run_id)
                 logger = flow_run_logger(flow_run=flow_run)
                 try:
-                    flow = self._flows.get(entrypoint or "") or flow_engine.load_flow(flow_run)
+                    flow = self._flows.get(entrypoint or "") or load_flow(flow_run)
                 except Exception:
                     logger.error("Unexpected exception encountered when trying to load flow", exc_info=True)
                     raise
                 self._say({"hooks": bool(flow.on_cancellation_hooks or flow.on_crashed_hooks)})
                 try:
                     with RunMetrics(flow_run, flow):
-                        result = flow_engine.run_flow(flow, flow_run=flow_run, error_logger=cast(Logger, logger))
-                        _drive_run_flow_result(flow, result)
+                        result = run_flow(flow, flow_run=flow_run, error_logger=cast(Logger, logger))
+                        drive_run_flow_result(flow, result)
                 except TimeoutError:
                     timed_out = True
                     raise
@@ -156,6 +157,7 @@ def main(arguments: list[str]) -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     setup_logging()
+    leave_heartbeats_behind()
     if load["services"]:
         load_services()
     try:

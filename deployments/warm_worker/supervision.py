@@ -7,20 +7,24 @@ from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from uuid import UUID
 
-from prefect._internal.observers import FlowRunCancellingObserver
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import Abort, ObjectNotFound
 from prefect.flows import load_flow_from_flow_run
 from prefect.logging import get_logger
-from prefect.runner._cancellation_manager import CancellationManager
-from prefect.runner._control_channel import ControlSignalStatus
-from prefect.runner._flow_run_executor import FlowRunExecutor, FlowRunExecutorContext
-from prefect.runner._hook_runner import HookRunner
-from prefect.runner._process_manager import ProcessHandle, ProcessManager
-from prefect.runner._state_proposer import StateProposer
 from prefect.states import AwaitingRetry
 from prefect.utilities.engine import propose_state
 
+from deployments.prefect_internals.runner import (
+    CancellationManager,
+    ControlSignalStatus,
+    FlowRunCancellingObserver,
+    FlowRunExecutor,
+    FlowRunExecutorContext,
+    HookRunner,
+    ProcessHandle,
+    ProcessManager,
+    StateProposer,
+)
 from deployments.warm_worker.attempts import Attempt, WarmStarter
 
 log = get_logger("warm_worker.supervision")

@@ -19,12 +19,11 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse, WorkerFlowRunResponse
 from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import InfrastructureNotFound
-from prefect.runner._flow_run_executor import FlowRunExecutionResult
-from prefect.runner._process_manager import ProcessHandle
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 from pydantic import PrivateAttr
 
+from deployments.prefect_internals.runner import FlowRunExecutionResult, ProcessHandle
 from deployments.warm_worker.arrivals import tell_of_arrivals
 from deployments.warm_worker.attempts import STOP_SECONDS, Limits, WarmStarter
 from deployments.warm_worker.lanes import Lane
