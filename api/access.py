@@ -17,6 +17,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import problems
+from api.canonical import path_of
 from api.problems import Problem
 from facet.access import EVERYONE, KeyScope, Principal, is_loopback
 from facet.api_keys import ApiKeys
@@ -64,7 +65,7 @@ class Access:
         await self._app(scope, receive, send)
 
     async def _admit(self, scope: Scope) -> Principal | None:
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = path_of(scope)
         if path == LIVENESS:
             return None
         if path in self._public or path.startswith((PICTURES, ASSETS)):

@@ -7,10 +7,13 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from api import console, problems
 from api.access import ASSETS, Access, admins_only
 from api.body_limits import BodyLimits
+from api.canonical import Canonical
+from api.early_answers import EarlyAnswers
 from api.metrics import RequestMetrics
 from api.readiness import Readiness, checks
 from api.routes import activity, deliveries, docs, health, images, legacy, pictures, reprocessings, submissions
@@ -25,6 +28,15 @@ from facet.services import Services, get_services
 
 _DESCRIPTION = """Submit photos, get faces. `POST /v1/images` stores a photo and answers at once; a Prefect flow run
 finds the faces, and the result is POSTed to your `callback_url`, or read from `GET /v1/images/{id}`."""
+
+
+class Application(FastAPI):
+    """With what stands before all of it, the answers to unexpected errors too."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        settings = self.state.facet.services.settings
+        stack = Canonical(super().build_middleware_stack(), prefix=settings.prefix)
+        return EarlyAnswers(stack, max_bytes=settings.max_request_bytes)
 
 
 def create_app(services: Services | None = None) -> FastAPI:
@@ -50,12 +62,12 @@ def create_app(services: Services | None = None) -> FastAPI:
             await watching
         dispatcher.stop()
 
-    app = FastAPI(
+    app = Application(
         title="Facet",
         version="1",
         description=_DESCRIPTION,
         lifespan=lifespan,
-        redirect_slashes=True,
+        redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
     )

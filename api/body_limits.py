@@ -1,18 +1,14 @@
 """Bodies are bounded while they stream in: what is over its limit is refused before the rest of it is read."""
 
-import asyncio
-import time
-
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.canonical import path_of
 from facet.settings import Settings
 
 FIELDS = 16
 """Form fields that a request has at most."""
-
-_DRAIN_SECONDS = 2.0
 
 
 class BodyTooLarge(HTTPException):
@@ -33,7 +29,7 @@ class BodyLimits:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
-        limit = self._limit(scope["path"], headers)
+        limit = self._limit(path_of(scope), headers)
         announced = headers.get("content-length", "")
         left = limit
         refused = announced.isdecimal() and int(announced) > limit
@@ -49,34 +45,14 @@ class BodyLimits:
                 raise BodyTooLarge(limit)
             return message
 
-        async def answer(message: Message) -> None:
-            if refused and message["type"] == "http.response.body" and not message.get("more_body"):
-                # A connection that is closed on a client that still sends may lose it the answer.
-                await send({**message, "more_body": True})
-                await _drain(receive)
-                message = {"type": "http.response.body"}
-            await send(message)
-
-        await self._app(scope, bounded, answer)
+        await self._app(scope, bounded, send)
 
     def _limit(self, path: str, headers: Headers) -> int:
         settings = self._settings
         fields = FIELDS * settings.max_field_bytes
-        has_files = headers.get("content-type", "").startswith("multipart/")
+        has_files = headers.get("content-type", "").lower().startswith("multipart/")
         if path == "/v1/images:batch":
             return settings.max_request_bytes if has_files else settings.max_request_images * settings.max_field_bytes
-        if path in ("/v1/images", "/v1/images/", "/api/image", "/api/image/") and has_files:
+        if path in ("/v1/images", "/api/image/") and has_files:
             return settings.max_image_bytes + fields
         return fields
-
-
-async def _drain(receive: Receive) -> None:
-    """Let go by what still comes, for a moment."""
-    until = time.monotonic() + _DRAIN_SECONDS
-    more = True
-    while more and (left := until - time.monotonic()) > 0:
-        try:
-            message = await asyncio.wait_for(receive(), left)
-        except TimeoutError:
-            return
-        more = message["type"] == "http.request" and message.get("more_body", False)

@@ -4,6 +4,7 @@ import re
 from functools import cache
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import Field, SecretStr, field_validator
@@ -12,6 +13,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from facet.access import parse_keys
 from facet.addresses import AddressRules
 from facet.signing import Signer
+
+OWN_PATHS = {"api", "assets", "docs", "gallery", "healthz", "image", "metrics", "openapi.json", "readyz", "v1"}
+"""What the API's paths begin with. A prefix that did too could not be told from them."""
+
+_PUBLIC_URL = re.compile(r"(?i:https?)://[^\s/?#@]+(?:/([\w.~-]+)(?:/[\w.~-]+)*)?/?", re.ASCII)
 
 
 class Settings(BaseSettings):
@@ -25,7 +31,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address that the API listens on.")
     port: int = Field(8000, ge=1, le=65535, description="Port that the API listens on.")
     public_url: str | None = Field(
-        None, description="URL under which clients reach the API. Unset: `http://HOST:PORT`."
+        None,
+        description="URL under which clients reach the API, with the path that a proxy has it under. "
+        "Unset: `http://HOST:PORT`.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Level of the logs.")
 
@@ -194,6 +202,17 @@ class Settings(BaseSettings):
         "Unset: none.",
     )
 
+    @field_validator("public_url")
+    @classmethod
+    def _check_public_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not (match := _PUBLIC_URL.fullmatch(value)):
+            raise ValueError("not such as https://photos.example.com or https://example.com/facet")
+        if match[1] in OWN_PATHS:
+            raise ValueError(f"its path begins with /{match[1]}, as one of the API's own does; choose another")
+        return value
+
     @field_validator("callback_allow")
     @classmethod
     def _check_callback_allow(cls, value: str) -> str:
@@ -230,6 +249,11 @@ class Settings(BaseSettings):
     @property
     def base_url(self) -> str:
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    @property
+    def prefix(self) -> str:
+        """The path of `base_url`, under which clients have the API: `/facet`, or nothing."""
+        return urlsplit(self.base_url).path
 
     @property
     def cors_origin_list(self) -> list[str]:

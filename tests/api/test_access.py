@@ -233,11 +233,23 @@ def test_a_key_of_the_settings_owns_by_its_owners_name(tmp_path: Path) -> None:
     assert statuses == [200, 404, 401]
 
 
-def test_a_key_is_looked_at_before_the_body_is_read(app: FastAPI, ada: Sender) -> None:
+@pytest.mark.parametrize(
+    ("framing", "most"),
+    [((b"content-length", b"99999999"), 99999999), ((b"transfer-encoding", b"chunked"), 10**12)],
+)
+def test_a_strangers_body_is_let_by_within_bounds_and_only_once_it_is_answered(
+    tmp_path: Path, framing: tuple[bytes, bytes], most: int
+) -> None:
+    services = new_services(tmp_path, max_request_bytes=1_000_000)
+    services.keys.create("ada", KeyScope.SUBMIT)
     said: list[Any] = []
+    read = 0
 
     async def receive() -> Any:
-        raise AssertionError("the body of a stranger is read")
+        nonlocal read
+        assert said[-1]["type"] == "http.response.body" and b"no-key" in said[-1]["body"]
+        read += 65_536
+        return {"type": "http.request", "body": bytes(65_536), "more_body": read < most}
 
     async def send(message: Any) -> None:
         said.append(message)
@@ -247,12 +259,13 @@ def test_a_key_is_looked_at_before_the_body_is_read(app: FastAPI, ada: Sender) -
         "method": "POST",
         "path": "/v1/images",
         "query_string": b"",
-        "headers": [(b"content-type", b"multipart/form-data; boundary=b")],
+        "headers": [(b"content-type", b"multipart/form-data; boundary=b"), framing],
         "client": ("10.0.0.1", 1),
         "server": ("10.0.0.2", 80),
     }
-    anyio.run(app, scope, receive, send)
-    assert said[0]["status"] == 401
+    anyio.run(create_app(services), scope, receive, send)
+    assert said[0]["status"] == 401 and (b"connection", b"close") in said[0]["headers"]
+    assert said[-1] == {"type": "http.response.body"} and 1_000_000 <= read < 1_200_000
 
 
 def test_the_openapi_document_says_which_scope_each_route_needs(app: FastAPI) -> None:

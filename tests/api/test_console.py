@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
 from facet.access import KeyScope
 from tests.api.test_guards import browser, new_app
@@ -65,11 +64,27 @@ def test_everything_that_a_page_names_is_served(app: FastAPI, path: str) -> None
     assert len(seen) > 3
 
 
-def test_behind_a_prefix_everything_is_under_it(app: FastAPI) -> None:
-    client = TestClient(app, base_url="http://127.0.0.1:8000", root_path="/facet")
+@pytest.mark.parametrize("prefix", ["/facet", ""])
+def test_behind_a_prefix_everything_is_under_it(tmp_path: Path, prefix: str) -> None:
+    """Whether the proxy passes the prefix on, or takes it off."""
+    app, _ = new_app(tmp_path, public_url="https://example.com/facet/")
+    client = browser(app)
     for path in (*PAGES, "/docs"):
-        for name in re.findall(r'(?:src|href|content)="(/[^"]*)"', client.get(path).text):
+        answer = client.get(prefix + path)
+        names = re.findall(r"""(?:src|href|content|url: )[=']["']?(/[^"']*)""", answer.text)
+        assert answer.status_code == 200 and len(names) > 2
+        for name in names:
             assert name.startswith("/facet"), (path, name)
+            shown = name.removeprefix("/facet") if not prefix else name
+            assert client.get(shown or "/").status_code == 200, name
+    assert client.get(f"{prefix}/openapi.json").json()["servers"] == [{"url": "/facet"}]
+
+
+def test_a_prefix_is_all_of_a_word(tmp_path: Path) -> None:
+    app, _ = new_app(tmp_path, public_url="https://example.com/facet")
+    assert browser(app).get("/facets/gallery").status_code == browser(app).get("/facetgallery").status_code == 404
+    assert browser(app).get("/facet/facet/gallery").status_code == 404
+    assert browser(app).get("/facet").status_code == browser(app).get("/facet/").status_code == 200
 
 
 def test_assets_are_asked_about_again_and_not_sent_again(app: FastAPI) -> None:

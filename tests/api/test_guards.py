@@ -9,10 +9,11 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from api.access import ASSETS
 from api.app import create_app
 from facet.access import KeyScope
 from facet.services import Services
-from facet.settings import Settings
+from facet.settings import OWN_PATHS, Settings
 from tests.api.conftest import LOOPBACK
 from tests.api.test_access import Sender, ask, endpoints
 from tests.api.test_images import assert_problem
@@ -112,6 +113,50 @@ def test_while_the_database_is_away_nothing_is_open(tmp_path: Path) -> None:
     assert_problem(answer, 503, "unavailable")
     assert answer.headers["x-content-type-options"] == "nosniff" and int(answer.headers["retry-after"]) > 0
     assert browser(create_app(away)).get("/healthz").status_code == 200
+
+
+# ---- one form of requests
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/", "/docs", "/openapi.json", "/assets/base.css", "/metrics"])
+def test_what_can_be_got_can_be_asked_for_its_headers(path: str, tmp_path: Path) -> None:
+    client = browser(new_app(tmp_path)[0])
+    got, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == got.headers["content-type"] and int(head.headers["content-length"]) > 0
+
+
+def test_asking_for_headers_needs_the_key_of_the_whole(tmp_path: Path) -> None:
+    app, services = new_app(tmp_path)
+    key = services.keys.create("ada", KeyScope.READ)
+    statuses = [Sender(app, sent).client.head("/v1/images").status_code for sent in (key, "", f"{key}x")]
+    assert statuses == [200, 401, 401]
+    assert Sender(app, key).client.head("/v1/images:batch").status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/v1/images/", "/v1//images", "/%761/images", "/docs/", "/v1/pictures/../images"])
+def test_a_path_written_otherwise_opens_nothing_more(path: str, tmp_path: Path) -> None:
+    app, services = new_app(tmp_path, docs="key", metrics="admin")
+    services.keys.create("ada", KeyScope.READ)
+    assert Sender(app, "").client.get(path).status_code in (401, 404)
+    assert Sender(app, "").client.get("/metrics/").status_code == 401
+
+
+def test_every_path_of_its_own_is_known_as_no_prefix(tmp_path: Path) -> None:
+    app, _ = new_app(tmp_path)
+    first = {path.split("/")[1] for _, path in endpoints(app)} | {ASSETS.strip("/")}
+    assert first - {""} == OWN_PATHS
+    for word in OWN_PATHS:
+        with pytest.raises(ValueError, match=f"begins with /{word}"):
+            Settings(public_url=f"https://example.com/{word}/facet")
+
+
+@pytest.mark.parametrize(
+    "url", ["example.com", "ftp://example.com", "https://example.com?x", "https://u@example.com", "https://x/a//b"]
+)
+def test_what_is_no_public_url_is_refused_at_the_start(url: str) -> None:
+    with pytest.raises(ValueError, match=r"such as https://photos\.example\.com"):
+        Settings(public_url=url)
 
 
 # ---- headers, CORS

@@ -2,13 +2,11 @@
 
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 
 from api.app import create_app
@@ -16,7 +14,7 @@ from api.body_limits import FIELDS
 from facet.services import Services
 from tests.api.test_images import assert_problem, claim
 from tests.support.images import picture
-from tests.support.processes import free_port, wait_for
+from tests.support.serving import serving
 
 URL = "http://127.0.0.1:9/photo.jpg"
 
@@ -163,15 +161,8 @@ def server(services: Services, tmp_path: Any) -> Iterator[int]:
     """A real HTTP server; 100 kB a file."""
     settings = services.settings.model_copy(update={"max_image_bytes": 100_000})
     services.settings = settings
-    port = free_port()
-    app = create_app(services)
-    running = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, lifespan="off"))
-    thread = threading.Thread(target=running.run, daemon=True)
-    thread.start()
-    wait_for(lambda: running.started, 20, "the server")
-    yield port
-    running.should_exit = True
-    thread.join()
+    with serving(create_app(services)) as port:
+        yield port
 
 
 def exchange(port: int, *parts: bytes, finish: bool = True) -> bytes:
@@ -211,3 +202,28 @@ def test_a_client_that_sends_on_still_gets_the_answer(server: int) -> None:
     other = httpx.post(f"http://127.0.0.1:{server}/v1/deliveries/x/redeliver", content=bytes(500_000))
     assert other.status_code in (413, 422)
     assert_problem(httpx.post(url, json={"image_url": "x" * 200_000, "request_id": "r"}), 413, "too-large")
+
+
+def test_who_waits_to_be_asked_for_the_body_is_answered_instead(server: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.early_answers._PAUSE_SECONDS", 3600.0)
+    head = b"POST /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: 100-continue\r\nContent-Length: 9000\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server), timeout=20) as connection:
+        connection.sendall(head)
+        said = b"".join(iter(lambda: connection.recv(65_536), b""))  # until the server closes
+    assert said.startswith(b"HTTP/1.1 404") and b"connection: close" in said.lower() and b"100 Continue" not in said
+
+
+def test_who_waits_to_be_asked_for_a_photo_is_asked(server: int) -> None:
+    part = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nhello\r\n--b--\r\n'
+    with socket.create_connection(("127.0.0.1", server), timeout=20) as connection:
+        connection.sendall(HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(part))
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 100")
+        connection.sendall(part)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 422")
+
+
+def test_http_1_0_is_answered_too(server: int) -> None:
+    said = exchange(
+        server, b"POST /nothing HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: 500000\r\n\r\n", bytes(500_000)
+    )
+    assert said.startswith(b"HTTP/1.1 404")
