@@ -1,7 +1,8 @@
 """Health of one part, for Docker and Kubernetes: `python -m deployments.health CHECK`, exit status 0 when it is well.
 
-CHECK is a URL that must answer with success; or `worker`, by the file that a worker touches while its loop turns; or
-`services`: Prefect's background services in this container, by the heartbeat that their docket worker leaves in Redis.
+CHECK is a URL that must answer with success; or `tcp://HOST:PORT`, which must accept a connection; or `worker`, by the
+file that a worker touches while its loop turns; or `services`: Prefect's background services in this container, by the
+heartbeat that their docket worker leaves in Redis.
 Nothing heavy is imported: it runs every few seconds.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import cast
 
 WORKER_FILE = "worker-alive"
+_TCP = "tcp://"
 _SERVICES_DOCKET = "prefect"  # the server's own has another name
 _FRESH_SECONDS = 30
 
@@ -22,6 +24,12 @@ def answers(url: str) -> None:
     """Raises OSError unless the URL answers with success."""
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=4):
         pass
+
+
+def accepts(url: str) -> None:
+    """Raises OSError unless something listens there."""
+    host, _, port = url.removeprefix(_TCP).rpartition(":")
+    socket.create_connection((host, int(port)), timeout=4).close()
 
 
 def worker_lives() -> None:
@@ -45,7 +53,7 @@ def services_live() -> None:
 def main(check: str) -> int:
     try:
         checks = {"worker": worker_lives, "services": services_live}
-        checks.get(check, lambda: answers(check))()
+        checks.get(check, lambda: accepts(check) if check.startswith(_TCP) else answers(check))()
     except OSError as error:
         print(error)
         return 1

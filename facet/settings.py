@@ -193,8 +193,10 @@ class Settings(BaseSettings):
     docs: Literal["open", "key"] = Field(
         "open", description="Who may read `/docs` and `/openapi.json`: everyone (`open`), or who has a key (`key`)."
     )
-    metrics: Literal["open", "admin"] = Field(
-        "open", description="Who may read `/metrics`: everyone (`open`), or who has an admin key (`admin`)."
+    metrics: Literal["open", "key", "admin"] = Field(
+        "open",
+        description="Who may read `/metrics`: everyone (`open`), who has a key (`key`), or who has an admin key "
+        "(`admin`).",
     )
     cors_origins: str = Field(
         "",

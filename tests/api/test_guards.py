@@ -231,6 +231,12 @@ def test_docs_and_metrics_can_be_closed(tmp_path: Path) -> None:
         assert [client.get(path).status_code for client in clients] == statuses, path
 
 
+def test_metrics_can_be_for_every_key(tmp_path: Path) -> None:
+    app, services = new_app(tmp_path, metrics="key")
+    keys = ["", *(services.keys.create(scope, scope) for scope in (KeyScope.READ, KeyScope.ADMIN))]
+    assert [Sender(app, key).client.get("/metrics").status_code for key in keys] == [401, 200, 200]
+
+
 # ---- keys at rest and in words
 
 

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fastapi.testclient import TestClient
 
+from api.app import create_app
 from deployments.docker_pool import DockerPool
 from deployments.make_env import make_secrets, write
+from facet.services import Services
 from facet.settings import Settings
+from tests.support.secrets_table import ROOT, secrets_table
 
-ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "FACET_IMAGE" in service.get("image", "")}
@@ -38,6 +41,50 @@ def test_the_secrets_are_what_the_settings_take() -> None:
     assert settings.api_keys.get_secret_value() == made["api_keys"]
 
 
+def test_prometheus_key_reads_metrics_and_nothing_of_anyone(tmp_path: Path) -> None:
+    made = make_secrets()
+    keys = {"api_keys": made["api_keys"], "link_secret": made["link_secret"]}
+    services = Services(Settings(home=tmp_path, metrics="key", **keys))  # type: ignore[arg-type]
+    services.database.upgrade()
+    client = TestClient(create_app(services))
+    assert client.get("/metrics").status_code == 401
+    prometheus = {"Authorization": f"Bearer {made['prometheus_key']}"}
+    assert "facet_images" in client.get("/metrics", headers=prometheus).text
+    assert client.post("/v1/images", headers=prometheus, files={"image": b"x"}).status_code == 403
+    admin = {"Authorization": f"Bearer {made['api_keys'].rpartition(':')[2]}"}
+    seen = [client.get("/v1/images", headers=key).json()["images"] for key in (prometheus, admin)]
+    assert seen == [[], []]
+    assert client.get("/v1/reprocessings", headers=prometheus).status_code == 403
+    assert client.get("/v1/reprocessings", headers=admin).status_code == 200
+
+
+def test_prometheus_has_a_key_that_reads_the_metrics_and_nothing_of_anyone(tmp_path: Path) -> None:
+    made = make_secrets()
+    settings = {"api_keys": made["api_keys"], "link_secret": made["link_secret"], "metrics": "key"}
+    services = Services(Settings(home=tmp_path, **settings))  # type: ignore[arg-type]
+    services.database.upgrade()
+    client = TestClient(create_app(services))
+    prometheus = {"Authorization": f"Bearer {made['prometheus_key']}"}
+    assert client.get("/metrics").status_code == 401
+    assert "facet_images" in client.get("/metrics", headers=prometheus).text
+    assert client.post("/v1/images", headers=prometheus, files={"image": b"x"}).status_code == 403
+    assert client.get("/v1/reprocessings", headers=prometheus).status_code == 403
+    admin = {"Authorization": f"Bearer {made['api_keys'].rpartition(':')[2]}"}
+    assert client.get("/v1/reprocessings", headers=admin).status_code == 200
+
+
+def test_each_service_gets_the_secrets_of_the_table() -> None:
+    given = {name: set(service["secrets"]) for name, service in SERVICES.items() if "secrets" in service}
+    assert given == secrets_table()
+
+
+def test_each_secret_that_is_given_is_read() -> None:
+    for name, service in OURS.items():
+        files = {value for variable, value in service["environment"].items() if variable.endswith("_FILE")}
+        if name != "deploy-docker":  # it hands on the names of what the flow runs' containers read
+            assert files == {f"/run/secrets/{secret}" for secret in service["secrets"]}, name
+
+
 def test_no_secret_has_a_default() -> None:
     for name, secret in COMPOSE["secrets"].items():
         assert secret["file"] == f"${{SECRETS_DIR:?run `make env`}}/{name}"
@@ -47,13 +94,11 @@ def test_no_secret_has_a_default() -> None:
     )
 
 
-def test_every_setting_and_secret_of_a_service_is_known() -> None:
-    for name, service in OURS.items():
-        for variable, value in service.get("environment", {}).items():
+def test_every_setting_of_a_service_is_known() -> None:
+    for service in OURS.values():
+        for variable in service.get("environment", {}):
             if variable.startswith("FACET_"):
                 assert variable.removeprefix("FACET_").removesuffix("_FILE").lower() in Settings.model_fields, variable
-            if variable.endswith("_FILE"):
-                assert value.removeprefix("/run/secrets/") in service["secrets"], f"{name}: {variable}"
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -71,11 +116,37 @@ def test_every_service_is_confined_and_looked_after(name: str) -> None:
 
 
 def test_only_what_is_meant_to_is_published() -> None:
-    published = {name for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"gateway", "prefect-server", "prometheus", "grafana"}
-    assert COMPOSE["networks"]["inner"] == {"internal": True}
-    for name in ("postgres", "redis", "minio", "api"):
-        assert SERVICES[name]["networks"] == ["inner"]
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published == {
+        "gateway": ["${FACET_BIND:-127.0.0.1}:${FACET_PORT:-8000}:8000"],
+        "prefect-server": ["${PREFECT_BIND:-127.0.0.1}:${PREFECT_PORT:-4200}:4200"],
+        "prometheus": ["127.0.0.1:${PROMETHEUS_PORT:-9090}:9090"],
+        "grafana": ["127.0.0.1:${GRAFANA_PORT:-3000}:3000"],
+    }
+
+
+def test_only_what_must_can_reach_the_outside() -> None:
+    assert {name for name, network in COMPOSE["networks"].items() if not network.get("internal")} == {"outer"}
+    reaches = {name for name, service in SERVICES.items() if "outer" in service["networks"]}
+    ports = {name for name, service in SERVICES.items() if "ports" in service}
+    assert reaches == ports | {"worker", "resolver"}  # callbacks and image URLs, and names
+
+
+def test_forwarded_addresses_are_believed_from_the_gateways_network_alone() -> None:
+    [subnet] = [each["subnet"] for each in COMPOSE["networks"]["front"]["ipam"]["config"]]
+    assert SERVICES["api"]["environment"]["FORWARDED_ALLOW_IPS"] == subnet
+    on_it = {name for name, service in SERVICES.items() if "front" in service["networks"]}
+    assert on_it == {"gateway", "api", "resolver", "doctor"}
+    assert {name for name, service in OURS.items() if "FORWARDED_ALLOW_IPS" in service["environment"]} == {"api"}
+
+
+def test_the_api_asks_the_resolver_for_names() -> None:
+    [volume] = SERVICES["api"]["volumes"]
+    default = re.fullmatch(r"\$\{API_RESOLV_CONF:-(\S+)\}:/etc/resolv\.conf:ro", volume)
+    assert default
+    servers = re.findall(r"^nameserver (\S+)$", (ROOT / default[1]).read_text(), re.MULTILINE)
+    address = SERVICES["resolver"]["networks"]["front"]["ipv4_address"]
+    assert servers == ["127.0.0.11", re.sub(r"\$\{FRONT_NET:-(\S+)\}", r"\1", address)]
 
 
 def test_the_entry_sets_variables_from_files(tmp_path: Path) -> None:

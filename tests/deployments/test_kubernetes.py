@@ -3,17 +3,15 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
 
-from deployments.make_env import make_secrets
 from facet.settings import Settings
-from tests.support.kustomize import Manifest, build
+from tests.support.kustomize import Manifest, build, pods
+from tests.support.secrets_table import secrets_table
 
 KUBERNETES = Path(__file__).parents[2] / "deployments" / "kubernetes"
 FOLDERS = [KUBERNETES / "base", *sorted((KUBERNETES / "overlays").iterdir())]
@@ -42,7 +40,7 @@ def test_an_unknown_field_is_noticed() -> None:
 
 def test_references_lead_somewhere(manifests: list[Manifest]) -> None:
     names = {(m["kind"], m["metadata"]["name"]) for m in manifests}
-    labels = [pod["metadata"]["labels"] for pod in _pods(manifests)]
+    labels = [pod["metadata"]["labels"] for pod in pods(manifests)]
 
     def selects(wanted: dict[str, str]) -> bool:
         return any(wanted.items() <= each.items() for each in labels)
@@ -56,27 +54,40 @@ def test_references_lead_somewhere(manifests: list[Manifest]) -> None:
             assert selects(m["spec"]["selector"]["matchLabels"])
         if m["kind"] == "NetworkPolicy":
             assert selects(m["spec"]["podSelector"].get("matchLabels", {}))
-    for pod in _pods(manifests):
+    for pod in pods(manifests):
         for container in pod["spec"]["containers"]:
             for source in container["envFrom"]:
                 assert ("ConfigMap", source["configMapRef"]["name"]) in names
 
 
-def test_settings_and_secrets_are_known(manifests: list[Manifest]) -> None:
-    files = {f"/run/secrets/{name}" for name in make_secrets()}
+def test_settings_are_known(manifests: list[Manifest]) -> None:
     for m in manifests:
         if m["kind"] != "ConfigMap":
             continue
         for name, value in m["data"].items():
             assert isinstance(value, str), f"{name} is no string"
-            if name.endswith("_FILE"):
-                assert value in files, value
+            assert not name.endswith("_FILE"), f"{name}: all pods would need that secret"
             if name.startswith("FACET_"):
-                assert name.removeprefix("FACET_").removesuffix("_FILE").lower() in Settings.model_fields, name
+                assert name.removeprefix("FACET_").lower() in Settings.model_fields, name
+
+
+def test_each_pod_gets_the_secrets_of_the_table_and_reads_them(manifests: list[Manifest]) -> None:
+    table = secrets_table()
+    for pod in pods(manifests):
+        name = pod["metadata"]["labels"]["app.kubernetes.io/name"]
+        [volume] = [v["secret"] for v in pod["spec"]["volumes"] if v["name"] == "secrets"]
+        mounted = {f"/run/secrets/{item['path']}": item["key"] for item in volume["items"]}
+        [container] = pod["spec"]["containers"]
+        read = {each["name"]: each["value"] for each in container["env"] if each["name"].endswith("_FILE")}
+        assert set(mounted.values()) == table[name.removeprefix("facet-")], name
+        assert set(read.values()) == mounted.keys(), name
+        for variable in read:
+            if variable.startswith("FACET_"):
+                assert variable.removeprefix("FACET_").removesuffix("_FILE").lower() in Settings.model_fields
 
 
 def test_every_pod_is_confined(manifests: list[Manifest]) -> None:
-    for pod in _pods(manifests):
+    for pod in pods(manifests):
         assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
         assert pod["spec"]["automountServiceAccountToken"] is False
         for container in pod["spec"]["containers"]:
@@ -103,7 +114,3 @@ def test_kustomize_makes_the_same(folder: Path) -> None:
 
 def _text(manifest: Manifest) -> str:
     return json.dumps(manifest, sort_keys=True)
-
-
-def _pods(manifests: list[Manifest]) -> Iterator[dict[str, Any]]:
-    yield from (m["spec"]["template"] for m in manifests if m["kind"] in ("Deployment", "Job"))

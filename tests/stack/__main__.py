@@ -21,6 +21,7 @@ from tests.support.processes import free_port
 from tests.support.scripted import answer, scripted
 
 _PROJECT = "facet-test"
+_FRONT_NET = "10.213.78"
 _S3_IMAGE = "quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z"
 
 
@@ -47,6 +48,10 @@ def main() -> int:
                 compose("up", "-d", "--wait", seconds=300)
             with timed("photos, callbacks, objects and rows", laps):
                 stack.submit()
+            with timed("the gateway, and the names that the API knows", laps):
+                stack.doors()
+            with timed("the doctor, on a well stack and on a broken one", laps):
+                stack.doctor()
             with timed("workers and API processes 1 → 2", laps):
                 stack.scale()
             with timed("measured", laps):
@@ -90,12 +95,16 @@ def _stack(folder: Path, closing: ExitStack) -> Stack:
         (secrets / name).chmod(0o444)
     host = docker("network", "inspect", "bridge", "-f", "{{(index .IPAM.Config 0).Gateway}}").strip()
     port, prefect_port = free_port(), free_port()
+    resolv = (ROOT / "deployments" / "compose" / "resolv.conf").read_text()
+    (folder / "resolv.conf").write_text(resolv.replace("10.213.77", _FRONT_NET))
     compose = Compose(
         _PROJECT,
         {
             "SECRETS_DIR": str(secrets),
             "FACET_PORT": str(port),
             "PREFECT_PORT": str(prefect_port),
+            "FRONT_NET": _FRONT_NET,
+            "API_RESOLV_CONF": str(folder / "resolv.conf"),
             "FACET_PUBLIC_URL": f"http://127.0.0.1:{port}",
             "FACET_CALLBACK_ALLOW": host,
             "DOCKER_SOCKET": socket(),

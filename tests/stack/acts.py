@@ -1,5 +1,6 @@
 """What the stack test does to a running stack, each act with its own checks."""
 
+import json
 import re
 import subprocess
 import time
@@ -13,8 +14,17 @@ from tests.stack.engine import ROOT, Compose, docker, logs
 from tests.stack.load import Client, Stream, secret
 from tests.support.processes import wait_for
 
-SERVICES = ("gateway", "api", "worker", "prefect-services", "prefect-server", "redis", "minio", "postgres")
+SERVICES = ("gateway", "api", "worker", "prefect-services", "prefect-server", "redis", "minio", "postgres", "resolver")
 _TAKES = "submitting flow run"
+_SENDER = """
+import httpx
+with httpx.Client(base_url="http://gateway:8000", timeout=10, trust_env=False) as client:
+    for number in range({count}):
+        claim = {{"X-Forwarded-For": f"203.0.113.{{number % 250}}"}} if {claims} else {{}}
+        print(status := client.get("/v1/images", headers=claim).status_code)
+        if status == 429:
+            break
+"""
 NEXT = "facet-test-next:latest"
 ONE_SHOTS = ("migrate", "deploy")
 
@@ -25,11 +35,11 @@ class Stack:
     def __init__(self, compose: Compose, client: Client, secrets: Path) -> None:
         self.compose, self.client, self.secrets = compose, client, secrets
 
-    def prefect(self, path: str, **body: object) -> list[dict[str, object]]:
+    def prefect(self, path: str, method: str = "POST", **body: object) -> list[dict[str, object]]:
         user, _, password = secret(self.secrets, "prefect_auth").partition(":")
         url = f"http://127.0.0.1:{self.compose.variables['PREFECT_PORT']}/api{path}"
-        answer = httpx.post(url, json=body, auth=(user, password), timeout=30, trust_env=False)
-        return list(answer.raise_for_status().json())
+        answer = httpx.request(method, url, json=body, auth=(user, password), timeout=30, trust_env=False)
+        return list(answer.raise_for_status().json()) if answer.content else []
 
     def store(self) -> S3Store:
         key = secret(self.secrets, "s3_secret_key")
@@ -60,7 +70,65 @@ class Stack:
             image = self.client.get(f"/v1/images/{image_id}").json()
             assert image["faces"][0]["confidence"] > 0.99, image
         assert httpx.get(f"{self.client.url}/v1/images", trust_env=False).status_code == 401
-        assert httpx.get(f"{self.client.url}/metrics", trust_env=False).status_code == 404
+
+    def doors(self) -> None:
+        """Who is told apart, what is believed, what is shut, and which names the API knows."""
+        key = {"Authorization": f"Bearer {secret(self.secrets, 'prometheus_key')}"}
+        inside = f"http://{self.compose.address('api')}:8000/metrics"
+        outside = f"{self.client.url}/%6Detrics"
+        asked = [httpx.get(url, headers=key, trust_env=False).status_code for url in (inside, outside)]
+        assert asked == [200, 404], asked
+        assert httpx.get(inside, trust_env=False).status_code == 401
+        # Each sender is a container of its own on the gateway's other network, and so has an address of its own.
+        assert self._sends(400, claims=True)[-1] == 429, "who floods is limited, whatever it claims to be"
+        assert self._sends(1) == [401], "and nobody else"
+        for host, code in {
+            "unknown.facet-test.example": "unknown-host",
+            "inner.facet-test.example": "address-refused",
+            "prefect-server": "address-refused",
+        }.items():
+            answer = self.client.submit(f"names-{host}", f"http://{host}/")
+            assert (answer.status_code, answer.json()["code"]) == (422, code), answer.text
+
+    def _sends(self, count: int, *, claims: bool = False) -> list[int]:
+        """The statuses of requests without a key, up to the first 429."""
+        code = _SENDER.format(count=count, claims=claims)
+        network = f"{self.compose.project}_outer"
+        said = docker("run", "--rm", "--network", network, "--entrypoint", "python", "facet:latest", "-c", code)
+        return [int(status) for status in said.split()]
+
+    def doctor(self) -> None:
+        """The doctor finds everything well; then each thing that is broken, and its mend."""
+        status, said = self.compose.run("doctor")
+        assert status == 0 and "FAULT" not in said, said
+        self.compose("stop", "worker")  # Prefect misses it some time later; what else is broken meanwhile is named
+        [detect] = [d for d in self.prefect("/deployments/filter") if d["name"] == "detect-faces"]
+        self.prefect(f"/deployments/{detect['id']}", "DELETE")
+        self._finds("deployments", "detect-faces", "facet deploy")
+        self.compose("run", "--rm", "--no-deps", "-T", "deploy", seconds=120)
+        self.prefect("/work_pools/faces", "PATCH", is_paused=True)
+        self._finds("work pool", "paused", "Resume")
+        self.prefect("/work_pools/faces", "PATCH", is_paused=False)
+        self.compose.query("ALTER DATABASE facet SET default_transaction_read_only = on", "postgres")
+        self._finds("database", "read-only", "")
+        self.compose.query("ALTER DATABASE facet RESET default_transaction_read_only", "postgres")
+        wait_for(lambda: "worker" in self._faults(), 120, "the doctor misses the worker")
+        self._finds("worker", "No worker", "worker")
+        self.compose("up", "-d", "--wait", "--no-recreate", "worker")
+        wait_for(lambda: self.compose.run("doctor")[0] == 0, 60, "all is well again")
+
+    def _faults(self) -> dict[str, dict[str, str]]:
+        """What the doctor finds wrong, by its check; it ends with status 1 where there is any."""
+        status, said = self.compose.run("doctor", "facet", "doctor", "--json")
+        checks = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+        faults = {check["name"]: check for check in checks if not check["ok"]}
+        assert status == bool(faults), said
+        return faults
+
+    def _finds(self, check: str, detail: str, fix: str) -> None:
+        faults = self._faults()
+        assert faults.keys() <= {check, "worker"}, faults
+        assert detail in faults[check]["detail"] and fix in faults[check]["fix"], faults
 
     def scale(self) -> None:
         """Workers and API processes 1 → 2; both workers run flow runs, and both API processes answer."""

@@ -63,6 +63,12 @@ class Compose:
     def __call__(self, *arguments: str, seconds: float = 300, **variables: str) -> str:
         return docker("compose", *arguments, seconds=seconds, env=self.environment | variables)
 
+    def run(self, service: str, *command: str) -> tuple[int, str]:
+        """Run a one-shot service; its exit status and output."""
+        arguments = ["docker", "compose", "run", "--rm", "--no-deps", "-T", service, *command]
+        done = subprocess.run(arguments, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stdout
+
     @property
     def environment(self) -> dict[str, str]:
         """What makes a plain `docker compose` mean this project, in scripts too."""

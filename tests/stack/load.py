@@ -43,14 +43,7 @@ class Client:
         callback = f"http://{self.callback_host}:{self.received.port}/callback"
         while time.monotonic() < until:
             try:
-                answer = httpx.post(
-                    f"{self.url}/v1/images",
-                    files={"image": ("photo.jpg", self.photo)},
-                    data={"request_id": request_id, "callback_url": callback},
-                    headers=self.headers | {"Idempotency-Key": key},
-                    timeout=30,
-                    trust_env=False,
-                )
+                answer = self.submit(request_id, callback, **{"Idempotency-Key": key})
             except httpx.HTTPError:
                 time.sleep(0.5)
                 continue
@@ -62,6 +55,17 @@ class Client:
                 self.odd.append(f"{request_id}: {answer.status_code} {answer.text[:200]}")
             time.sleep(0.5)
         self.odd.append(f"{request_id}: not accepted in {_PATIENCE_SECONDS} s")
+
+    def submit(self, request_id: str, callback_url: str, **headers: str) -> httpx.Response:
+        """Submit the photo once."""
+        return httpx.post(
+            f"{self.url}/v1/images",
+            files={"image": ("photo.jpg", self.photo)},
+            data={"request_id": request_id, "callback_url": callback_url},
+            headers=self.headers | headers,
+            timeout=30,
+            trust_env=False,
+        )
 
     def get(self, path: str) -> httpx.Response:
         """Again where the key's requests a minute are used up, or no API process is ready."""

@@ -55,6 +55,11 @@ def _merge(target: Manifest, patch: Manifest) -> None:
             target[key] = value
 
 
+def pods(manifests: list[Manifest]) -> list[Manifest]:
+    """The pod templates of what makes pods."""
+    makers = [m for m in manifests if m["kind"] in ("Deployment", "Job", "CronJob")]
+    return [m["spec"].get("jobTemplate", m)["spec"]["template"] for m in makers]
+
+
 def _containers(manifests: list[Manifest]) -> list[Manifest]:
-    pods = [m["spec"]["template"]["spec"] for m in manifests if m["kind"] in ("Deployment", "Job")]
-    return [container for pod in pods for container in pod["containers"]]
+    return [container for pod in pods(manifests) for container in pod["spec"]["containers"]]
