@@ -108,7 +108,8 @@ def test_every_service_is_confined_and_looked_after(name: str) -> None:
         assert service["restart"] == "unless-stopped"
         assert service["healthcheck"]["test"]
         assert service["deploy"]["resources"]["limits"]["memory"]
-    if name in OURS:
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    if name in OURS or name in ("gateway", "resolver"):
         assert service["read_only"] and service["cap_drop"] == ["ALL"]
     for dependency, how in service.get("depends_on", {}).items():
         ends = SERVICES[dependency]["restart"] == "no"

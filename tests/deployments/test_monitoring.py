@@ -72,6 +72,15 @@ def test_each_alert_has_its_page() -> None:
     assert [alert["alert"] for alert in ALERTS] == headings
     for alert in ALERTS:
         assert alert["annotations"]["runbook_url"] == f"docs/production.md#{alert['alert'].lower()}"
+        if alert["labels"]["severity"] == "critical":
+            assert "docker compose run --rm doctor" in alert["annotations"]["description"]
+
+
+def test_prometheus_sends_the_key_that_it_is_given() -> None:
+    config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
+    prometheus = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]["prometheus"]
+    [file] = {job["authorization"]["credentials_file"] for job in config["scrape_configs"]}
+    assert file in [f"/run/secrets/{name}" for name in prometheus["secrets"]]
 
 
 def test_prometheus_scrapes_the_api_and_reads_the_rules() -> None:
