@@ -60,8 +60,6 @@ def create(
     except NameTaken as error:
         fix = "Choose another; give --owner for one more key of the same owner."
         raise typer.Exit(fail(f"The name {name} is taken, perhaps by a revoked key. {fix}")) from error
-    except Unavailable as error:
-        raise typer.Exit(fail(str(error))) from error
     if not Links(settings).ensure_secret():
         typer.secho(
             "Set FACET_LINK_SECRET for the API and the workers: it is required with keys.", fg="yellow", err=True
@@ -74,25 +72,19 @@ def create(
 def list_keys() -> None:
     """The keys that were made, revoked ones too; those of FACET_API_KEYS are not among them."""
     table = Table("name", "scope", "owner", "created", "revoked", box=None)
-    try:
-        for row in _keys().all():
-            revoked = f"{row.revoked_at:%Y-%m-%d %H:%M}" if row.revoked_at else ""
-            table.add_row(row.name, row.scope, row.owner, f"{row.created_at:%Y-%m-%d %H:%M}", revoked)
-    except Unavailable as error:
-        raise typer.Exit(fail(str(error))) from error
+    for row in _keys().all():
+        revoked = f"{row.revoked_at:%Y-%m-%d %H:%M}" if row.revoked_at else ""
+        table.add_row(row.name, row.scope, row.owner, f"{row.created_at:%Y-%m-%d %H:%M}", revoked)
     Console().print(table)
 
 
 @keys.command("revoke")
 def revoke(name: Annotated[str, typer.Argument(help="The key's name.")]) -> None:
     """Stop a key for good, at once and in every process."""
-    try:
-        if not _keys().revoke(name):
-            raise typer.Exit(
-                fail(f"There is no key {name}; `facet keys list` shows all. FACET_API_KEYS is changed by hand.")
-            )
-    except Unavailable as error:
-        raise typer.Exit(fail(str(error))) from error
+    if not _keys().revoke(name):
+        raise typer.Exit(
+            fail(f"There is no key {name}; `facet keys list` shows all. FACET_API_KEYS is changed by hand.")
+        )
     typer.echo(f"The key {name} is revoked.", err=True)
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated
 
 import httpx
 import typer
@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from cli.services import find_prefect
 from facet.database import Database
-from facet.settings import Settings, get_settings
+from facet.settings import Settings, get_settings, wrong_settings
 
 _CLOCK_SECONDS = 5.0
 
@@ -63,8 +63,8 @@ def examine() -> list[Check]:
         settings = get_settings()
     except ValidationError as error:
         return [
-            Check("settings", False, f"{_variable(entry)}: {entry['msg']}.", f"Mend {_variable(entry)}, or unset it.")
-            for entry in error.errors()
+            Check("settings", False, f"{variable or 'Two settings'}: {message}.", f"Mend {variable or 'them'}.")
+            for variable, message in wrong_settings(error)
         ]
     find_prefect(settings)
     prefect_url = os.environ["PREFECT_API_URL"].rstrip("/")
@@ -94,10 +94,6 @@ def examine() -> list[Check]:
     return checks
 
 
-def _variable(entry: Any) -> str:
-    return f"FACET_{entry['loc'][0]}".upper()
-
-
 def _versions() -> str:
     python = platform.python_version()
     if not (3, 11) <= tuple(map(int, platform.python_version_tuple()[:2])) <= (3, 13):
@@ -109,11 +105,13 @@ def _database(database: Database) -> str:
     try:
         with database.read() as session:
             session.execute(text("SELECT 1"))
+        if not database.missing_migrations():  # they are looked for next
+            database.check()
     except Exception as error:
         cause = error.__cause__ or error
         raise Faulty(
             f"{database.engine.url!r}: {str(cause).splitlines()[0]}",
-            "Start the database, or mend FACET_DATABASE_URL.",
+            "Start the database, let its user write, or mend FACET_DATABASE_URL or FACET_HOME.",
         ) from error
     return repr(database.engine.url)
 
@@ -134,7 +132,8 @@ def _store(settings: Settings) -> str:
     else:
         where = f"{settings.s3_endpoint}/{settings.s3_bucket}"
         fix = (
-            "Start the S3 server, or mend FACET_S3_ENDPOINT, FACET_S3_ACCESS_KEY, FACET_S3_SECRET_KEY, FACET_S3_SECURE."
+            "Start the S3 server, or mend FACET_S3_ENDPOINT, FACET_S3_ACCESS_KEY, FACET_S3_SECRET_KEY, "
+            "FACET_S3_SECURE; docs/production.md lists the rights that its user needs."
         )
     try:
         open_store(settings).check()

@@ -1,10 +1,45 @@
 """The command line: `facet`."""
 
+from typing import Any
+
 import typer
+from pydantic import ValidationError
+from typer.core import TyperGroup
 
 from cli import access, demo, doctor, images, reprocess, services, stack
+from cli.services import fail
+from facet.errors import Unavailable
+from facet.settings import Settings, wrong_settings
+
+
+class Commands(TyperGroup):
+    """Ends a command that meets a wrong setting, or a part that does not answer, with what to mend."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ValidationError as error:
+            if error.title != Settings.__name__:
+                raise
+            for variable, message in wrong_settings(error):
+                fail(f"{variable}: {message}." if variable else f"{message}.")
+        except Unavailable as error:
+            fail(f"{error}{_detail(error)} `facet doctor` looks at every part.")
+        except OSError as error:
+            if error.filename is None:
+                raise
+            fail(f"{error.filename}: {error.strerror}. See FACET_HOME, and the rights of this user.")
+        raise typer.Exit(1)
+
+
+def _detail(error: Unavailable) -> str:
+    """The first line of its cause, which says more than senders are told."""
+    lines = str(error.__cause__ or "").strip().splitlines()
+    return f" ({lines[0]})" if lines and lines[0] not in str(error) else ""
+
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,

@@ -108,12 +108,8 @@ def prefect_server() -> None:
 def db_upgrade() -> None:
     """Apply all migrations to the application's database."""
     from facet.database import Database
-    from facet.errors import Unavailable
 
-    try:
-        Database(get_settings().sqlalchemy_url).upgrade()
-    except Unavailable as error:
-        raise typer.Exit(fail(str(error))) from error
+    Database(get_settings().sqlalchemy_url).upgrade()
 
 
 def await_schema(settings: Settings, seconds: float) -> None:

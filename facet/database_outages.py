@@ -80,6 +80,8 @@ def outages_told() -> Iterator[None]:
     except DBAPIError as error:
         if _is_unmigrated(error.orig):
             raise Unavailable(f"The database lacks tables: {_name(error.orig)}. Run `facet db upgrade`.") from error
+        if _is_in(error.orig, ("42501",), set()):
+            raise Unavailable(f"The database refuses: {_name(error.orig)}. Grant its user the right.") from error
         if error.connection_invalidated or _is_outage(error):
             raise Unavailable(f"The database does not answer: {_name(error.orig)}.") from error
         raise

@@ -3,15 +3,16 @@
 import re
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from facet.access import parse_keys
 from facet.addresses import AddressRules
+from facet.setting_checks import check_bucket, check_database_url, check_home, check_s3_endpoint, check_web_url
 from facet.signing import Signer
 
 OWN_PATHS = {"api", "assets", "docs", "gallery", "healthz", "image", "metrics", "openapi.json", "readyz", "v1"}
@@ -27,7 +28,9 @@ class Settings(BaseSettings):
         env_prefix="FACET_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
     )
 
-    home: Path = Field(Path(".facet"), description="Folder of the embedded stack's state, logs and objects.")
+    home: Annotated[Path, AfterValidator(check_home)] = Field(
+        Path(".facet"), description="Folder of the embedded stack's state, logs and objects."
+    )
     host: str = Field("127.0.0.1", description="Address that the API listens on.")
     port: int = Field(8000, ge=1, le=65535, description="Port that the API listens on.")
     public_url: str | None = Field(
@@ -37,19 +40,29 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Level of the logs.")
 
-    database_url: str | None = Field(
+    database_url: Annotated[str, AfterValidator(check_database_url)] | None = Field(
         None,
-        description="SQLAlchemy URL, `postgresql+psycopg2://…` or `sqlite:///…`. Unset: SQLite under `FACET_HOME`.",
+        description="SQLAlchemy URL, `postgresql+psycopg2://…` (or `postgres://…`) or `sqlite:///…`. "
+        "Unset: SQLite under `FACET_HOME`.",
     )
     store: Literal["folder", "s3"] = Field(
         "folder", description="Where objects are kept: `folder` (under `FACET_HOME`) or `s3`."
     )
-    s3_endpoint: str = Field("127.0.0.1:9000", description="`host:port` of the S3 server.")
+    s3_endpoint: Annotated[str, AfterValidator(check_s3_endpoint)] = Field(
+        "127.0.0.1:9000", description="`host:port` of the S3 server; `https://` or `http://` may stand before it."
+    )
     s3_access_key: str = Field("", description="Access key of the S3 server.")
     s3_secret_key: SecretStr = Field(SecretStr(""), description="Secret key of the S3 server.")
-    s3_bucket: str = Field("facet", description="Bucket of all objects; it is made when it is missing.")
-    s3_region: str | None = Field(None, description="Region of the bucket, where the server has regions.")
-    s3_secure: bool = Field(True, description="Speak HTTPS to the S3 server.")
+    s3_bucket: Annotated[str, AfterValidator(check_bucket)] = Field(
+        "facet", description="Bucket of all objects; it is made when it is missing."
+    )
+    s3_region: str | None = Field(
+        None, description="Region of the bucket. Unset: what Amazon's host name says, else `us-east-1`."
+    )
+    s3_secure: bool = Field(
+        True,
+        description="Speak HTTPS to the S3 server; the scheme of `FACET_S3_ENDPOINT`, where it has one, says it too.",
+    )
 
     prefect_port: int = Field(
         4200,
@@ -57,7 +70,7 @@ class Settings(BaseSettings):
         le=65535,
         description="Port of the embedded Prefect server; elsewhere set `PREFECT_API_URL`.",
     )
-    prefect_ui_url: str | None = Field(
+    prefect_ui_url: Annotated[str, AfterValidator(check_web_url)] | None = Field(
         None, description="URL under which people reach the Prefect UI. Unset: that of `PREFECT_API_URL`."
     )
     work_pool: str = Field("faces", description="Prefect work pool that the flow runs are placed on.")
@@ -113,7 +126,7 @@ class Settings(BaseSettings):
     )
     min_face_size: int = Field(20, ge=10, description="Smallest face in pixels, unless the request says otherwise.")
 
-    max_image_bytes: int = Field(20_000_000, ge=1000, description="Largest image file taken, in bytes.")
+    max_image_bytes: int = Field(20_000_000, ge=1000, le=5 * 2**30, description="Largest image file taken, in bytes.")
     max_image_pixels: int = Field(
         50_000_000,
         ge=1,
@@ -211,8 +224,18 @@ class Settings(BaseSettings):
             return None
         if not (match := _PUBLIC_URL.fullmatch(value)):
             raise ValueError("not such as https://photos.example.com or https://example.com/facet")
+        check_web_url(value)
         if match[1] in OWN_PATHS:
             raise ValueError(f"its path begins with /{match[1]}, as one of the API's own does; choose another")
+        return value
+
+    @field_validator("detector")
+    @classmethod
+    def _check_detector(cls, value: str) -> str:
+        from facet.detector import DETECTORS  # with NumPy, which most commands go without
+
+        if value not in DETECTORS:
+            raise ValueError(f"there is no such detector; write one of {', '.join(DETECTORS)}")
         return value
 
     @field_validator("callback_allow")
@@ -248,6 +271,14 @@ class Settings(BaseSettings):
                 raise ValueError(f"{origin!r} is not an origin, such as https://photos.example.com")
         return value
 
+    @model_validator(mode="after")
+    def _check_s3_scheme(self) -> Self:
+        if "s3_secure" in self.model_fields_set and self.s3_server[1] is not self.s3_secure:
+            raise ValueError(
+                "FACET_S3_ENDPOINT and FACET_S3_SECURE disagree about HTTPS; set FACET_S3_SECURE alike, or unset it"
+            )
+        return self
+
     @property
     def base_url(self) -> str:
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
@@ -271,6 +302,12 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.home.absolute() / 'facet.db'}"
 
     @property
+    def s3_server(self) -> tuple[str, bool]:
+        """`host:port`, and whether it is spoken to by HTTPS."""
+        scheme, _, server = self.s3_endpoint.rpartition("://")
+        return server.rstrip("/"), scheme.lower() == "https" if scheme else self.s3_secure
+
+    @property
     def objects_folder(self) -> Path:
         return self.home / "objects"
 
@@ -286,3 +323,11 @@ def _words(text: str) -> list[str]:
 def get_settings() -> Settings:
     """The settings of this process, read once."""
     return Settings()
+
+
+def wrong_settings(error: ValidationError) -> list[tuple[str, str]]:
+    """What is wrong with the settings: each one's variable, none where it is two together, and the mend."""
+    return [
+        (f"FACET_{entry['loc'][0]}".upper() if entry["loc"] else "", entry["msg"].removeprefix("Value error, "))
+        for entry in error.errors(include_url=False)
+    ]

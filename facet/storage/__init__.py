@@ -12,11 +12,12 @@ def open_store(settings: Settings) -> ObjectStore:
     """The store that the settings choose."""
     if settings.store == "folder":
         return FolderStore(settings.objects_folder)
+    server, secure = settings.s3_server
     return S3Store(
-        settings.s3_endpoint,
+        server,
         access_key=settings.s3_access_key,
         secret_key=settings.s3_secret_key.get_secret_value(),
         bucket=settings.s3_bucket,
         region=settings.s3_region,
-        secure=settings.s3_secure,
+        secure=secure,
     )
