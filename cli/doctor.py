@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from cli.services import find_prefect
 from facet.database import Database
+from facet.errors import Unavailable
 from facet.settings import Settings, get_settings, wrong_settings
 
 _CLOCK_SECONDS = 5.0
@@ -113,6 +114,14 @@ def _database(database: Database) -> str:
             f"{database.engine.url!r}: {str(cause).splitlines()[0]}",
             "Start the database, let its user write, or mend FACET_DATABASE_URL or FACET_HOME.",
         ) from error
+    try:
+        if database.revisions()[0]:
+            database.check()
+    except Unavailable as error:
+        raise Faulty(
+            f"{database.engine.url!r} takes no writes: {str(error.__cause__ or error).splitlines()[0]}",
+            "Let it take writes (disk, rights, standby), or name in FACET_DATABASE_URL a server that does.",
+        ) from error
     return repr(database.engine.url)
 
 
@@ -124,7 +133,6 @@ def _migrations(database: Database) -> str:
 
 
 def _store(settings: Settings) -> str:
-    from facet.errors import Unavailable
     from facet.storage import open_store
 
     if settings.store == "folder":
