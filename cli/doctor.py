@@ -114,14 +114,6 @@ def _database(database: Database) -> str:
             f"{database.engine.url!r}: {str(cause).splitlines()[0]}",
             "Start the database, let its user write, or mend FACET_DATABASE_URL or FACET_HOME.",
         ) from error
-    try:
-        if database.revisions()[0]:
-            database.check()
-    except Unavailable as error:
-        raise Faulty(
-            f"{database.engine.url!r} takes no writes: {str(error.__cause__ or error).splitlines()[0]}",
-            "Let it take writes (disk, rights, standby), or name in FACET_DATABASE_URL a server that does.",
-        ) from error
     return repr(database.engine.url)
 
 
