@@ -71,6 +71,7 @@ def responses(*statuses: int, public: bool = False) -> dict[int | str, dict[str,
 
 _IMAGE_ERRORS = {
     "not-a-picture": (415, f"Send a picture in one of these formats: {FORMATS}."),
+    "unsupported": (415, "Send it as a JPEG of 8 bits a channel, or as a PNG or TIFF of 8 or 16."),
     "too-large": (413, "Send a smaller picture."),
     "undecodable": (422, "Send the whole, undamaged file."),
 }

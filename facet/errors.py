@@ -23,9 +23,14 @@ class ObjectNotFound(Exception):
 class ImageError(Exception):
     """An image that cannot be processed, however often it is tried.
 
-    `code` is a stable word for programs (`not-a-picture`, `undecodable`, …); the message is for people.
+    `code` is a stable word for programs (`not-a-picture`, `unsupported`, `undecodable`, …); the message is for people.
     """
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def unsupported(name: str) -> ImageError:
+    """The refusal of a picture of a kind that is not read."""
+    return ImageError("unsupported", f"The file is {name}, which is not read here.")

@@ -1,18 +1,22 @@
 """Pictures as bytes and as pixels: recognise and decode."""
 
 import io
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, UnidentifiedImageError
+from PIL import ExifTags, ImageFile, UnidentifiedImageError
 from PIL import Image as Pillow
+from PIL.TiffImagePlugin import TiffImageFile
 
-from facet.errors import ImageError
-from facet.structure import pixel_chunks, scan_ends
+from facet import jpeg, png, tiff
+from facet.depth import DARK, Scale, brightened, has_16_bits, is_dark, mend_order, read_lower_half, strips
+from facet.errors import ImageError, unsupported
+from facet.library_messages import silenced
+from facet.orientation import orientation, turned_by_tag
+from facet.unread import refuse_raw, undecodable, unreadable
 
 MEDIA_TYPES = {
     "JPEG": "image/jpeg",
@@ -34,7 +38,6 @@ MAX_SIDE = 16_384
 
 Pixels = NDArray[np.uint8]
 
-_STRIP_ROWS = 256
 _OPENCV = ("JPEG", "PNG", "WEBP", "BMP")
 _REDUCED = {  # in BGR: OpenCV reduces to no other
     2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -43,9 +46,6 @@ _REDUCED = {  # in BGR: OpenCV reduces to no other
 }
 _FILLED = ([128, 128, 128], [65, 65, 65])
 """What libjpeg paints where a scan ends too early, in RGB; the second is what becomes of it in CMYK."""
-_NOISE = bytes(range(1, 0xF0))
-_MORE = _NOISE + b"".join(bytes([0xFF, 0xD0 + number]) + _NOISE for number in range(8))
-"""Data that goes on with a scan, with every restart marker that it may wait for."""
 
 # Our own limits are stricter, and say what they are.
 Pillow.MAX_IMAGE_PIXELS = None
@@ -65,78 +65,135 @@ class Header:
     by_opencv: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file of which the header is known. `data` is what is decoded: of a PNG its pixels alone, of a TIFF the photo's
+    page first."""
+
+    data: bytes
+    header: Header
+    page: tiff.Page | None = None
+    deep: bool = False
+
+
 def read_header(data: bytes, *, max_pixels: int, max_side: int = MAX_SIDE) -> Header:
     """Recognise a picture by its content, without decoding it.
 
-    Raises ImageError `not-a-picture` for bytes of no known format, `undecodable` for a broken header, and `too-large`
-    for more than `max_pixels`, or a side of more than `max_side`.
+    Raises ImageError `not-a-picture` for bytes of no known format, `unsupported` for a kind of picture that is not
+    read, `undecodable` for a broken header, and `too-large` for more than `max_pixels`, or a side of more than
+    `max_side`.
     """
-    try:
-        with Pillow.open(io.BytesIO(data), formats=tuple(MEDIA_TYPES)) as picture:
-            width, height = picture.size
-            # A JPEG of several pictures calls itself MPO.
-            form = "JPEG" if picture.format == "MPO" else str(picture.format)
-            orientation = 1 if form == "TIFF" else _orientation(picture)  # Pillow turns TIFF itself
-            by_opencv = form in _OPENCV and not picture.has_transparency_data
-            if form == "WEBP":
-                by_opencv = by_opencv and not picture.is_animated  # type: ignore[attr-defined]
-    except UnidentifiedImageError as error:
-        raise ImageError("not-a-picture", "The bytes are of no known picture format.") from error
-    except Exception as error:  # Pillow's readers raise anything on a hostile header
-        raise ImageError("undecodable", f"The picture's header is broken: {error}.") from error
-    if width * height > max_pixels:
-        raise ImageError("too-large", f"The picture has {width} × {height} pixels; at most {max_pixels} are taken.")
-    if max(width, height) > max_side:
-        raise ImageError("too-large", f"The picture is {width} × {height} pixels; at most {max_side} a side are taken.")
-    if orientation >= 5:
-        width, height = height, width
-    return Header(MEDIA_TYPES[form], width, height, orientation, by_opencv)
-
-
-def _orientation(picture: Pillow.Image) -> int:
-    """That of EXIF or XMP; 1, upright, where there is none that makes sense."""
-    if not picture.info.keys() & {"exif", "xmp", "Raw profile type exif", "XML:com.adobe.xmp"}:
-        return 1
-    try:  # not PNG's own method, which decodes the picture to see whether EXIF follows it
-        found = Pillow.Image.getexif(picture).get(ExifTags.Base.Orientation)
-    except Exception:  # anything can be wrong in there, and none of it is the picture's fault
-        return 1
-    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+    return _opened(data, max_pixels, max_side).header
 
 
 def check(data: bytes, *, max_pixels: int, max_side: int = MAX_SIDE) -> Header:
     """Make sure that a picture decodes, as cheaply as that can be told. Raises ImageError as `decode` does."""
-    header = read_header(data, max_pixels=max_pixels, max_side=max_side)
-    _decode(data, header, reduce=8)
-    return header
+    file = _opened(data, max_pixels, max_side)
+    _decode(file, reduce=8)
+    return file.header
 
 
 def decode(data: bytes, *, max_pixels: int, max_side: int = MAX_SIDE, enough: int | None = None) -> Pixels:
     """Decode a picture, always in this one way, since the decoder moves boxes more than the detector does.
 
-    Returns RGB of shape (height, width, 3), upright: its EXIF orientation is applied; transparent parts are white; of
-    an animation the first frame. A huge JPEG of which a longer side of `enough` pixels will do is decoded to a half, a
+    Returns RGB of shape (height, width, 3), upright: its orientation is applied; transparent parts are white; of an
+    animation the first frame. A huge JPEG of which a longer side of `enough` pixels will do is decoded to a half, a
     fourth or an eighth of its size, which is at least that.
     Raises ImageError as `read_header` does, and `undecodable` for a broken or truncated picture.
     """
-    header = read_header(data, max_pixels=max_pixels, max_side=max_side)
-    longer = max(header.width, header.height)
+    file = _opened(data, max_pixels, max_side)
+    longer = max(file.header.width, file.header.height)
     reduce = max((factor for factor in _REDUCED if enough and longer >= enough * factor), default=1)
-    return _upright(_decode(data, header, reduce=reduce), header.orientation)
+    return _upright(_decode(file, reduce=reduce), file.header.orientation)
 
 
-def _decode(data: bytes, header: Header, *, reduce: int) -> Pixels:
+def _opened(data: bytes, max_pixels: int, max_side: int) -> _File:
+    chunks, page = None, None
+    if data.startswith(png.SIGNATURE):
+        chunks = png.read_chunks(data)
+        if chunks.apple:
+            raise unsupported("a PNG in the form that Apple's tools make for a device (CgBI)")
+    elif data.startswith(tiff.SIGNATURES):
+        pages = tiff.read_pages(data)
+        refuse_raw(data, pages)
+        page, data = tiff.photo_first(data, pages)
+    header = _header(data, chunks)
+    width, height = header.width, header.height
+    if width * height > max_pixels:
+        raise ImageError("too-large", f"The picture has {width} × {height} pixels; at most {max_pixels} are taken.")
+    if max(width, height) > max_side:
+        raise ImageError("too-large", f"The picture is {width} × {height} pixels; at most {max_side} a side are taken.")
+    return _File(chunks.pixels, header, deep=chunks.deep) if chunks else _File(data, header, page)
+
+
+def _header(data: bytes, chunks: png.Chunks | None) -> Header:
+    try:
+        with silenced(), Pillow.open(io.BytesIO(data), formats=tuple(MEDIA_TYPES)) as picture:
+            width, height = picture.size
+            # A JPEG of several pictures calls itself MPO.
+            form = "JPEG" if picture.format == "MPO" else str(picture.format)
+            turn = orientation(picture, data, chunks)
+            by_opencv = form in _OPENCV and not picture.has_transparency_data
+            if chunks and chunks.cut:  # OpenCV wants the checksum of the pixels too
+                by_opencv = False
+            if form == "WEBP":
+                by_opencv = by_opencv and not picture.is_animated  # type: ignore[attr-defined]
+    except UnidentifiedImageError as error:
+        raise unreadable(data, heif="HEIF" in MEDIA_TYPES) from error
+    except Exception as error:  # Pillow's readers raise anything on a hostile header
+        raise ImageError("undecodable", f"The picture's header is broken: {error}.") from error
+    if turn >= 5:
+        width, height = height, width
+    return Header(MEDIA_TYPES[form], width, height, turn, by_opencv)
+
+
+def _decode(file: _File, *, reduce: int) -> Pixels:
     """The pixels as they lie in the file; only a JPEG can be reduced."""
-    if header.media_type == MEDIA_TYPES["JPEG"]:
-        ends = scan_ends(data)
-        flags = _REDUCED.get(reduce, cv2.IMREAD_COLOR_RGB)
-        pixels = _by_opencv(data, flags)
-        if pixels[-1, -1].tolist() in _FILLED and _is_unfinished(data, ends, flags, pixels):
-            raise ImageError("undecodable", "The JPEG file is cut short: its last part is missing.")
-        return pixels
-    if header.media_type == MEDIA_TYPES["PNG"]:
-        data = pixel_chunks(data)
-    return _by_opencv(data, cv2.IMREAD_COLOR_RGB) if header.by_opencv else _by_pillow(data)
+    try:
+        with silenced():
+            if file.header.media_type == MEDIA_TYPES["JPEG"]:
+                return _jpeg(file, reduce)
+            if not file.header.by_opencv:
+                return _by_pillow(file)
+            pixels = _by_opencv(file.data, cv2.IMREAD_COLOR_RGB)
+            return _by_pillow(file) if file.deep and pixels.max() < DARK else pixels
+    except ImageError as error:
+        raise undecodable(file.data, error) from error
+
+
+def _jpeg(file: _File, reduce: int) -> Pixels:
+    structure = jpeg.read_structure(file.data)
+    if structure.lacks_components:
+        raise ImageError("undecodable", "The JPEG file is cut short: a colour is missing.")
+    if not structure.ended:
+        file = replace(file, data=file.data[: structure.end] + jpeg.EOI)
+    if structure.lossless:
+        pixels = _by_pillow(file)  # OpenCV reads only those in colour
+    else:
+        pixels = _by_opencv(file.data, _REDUCED.get(reduce, cv2.IMREAD_COLOR_RGB))
+    if structure.doubtful or pixels[-1, -1].tolist() in _FILLED:
+        _refuse_unfinished(file, structure, reduce, pixels)
+    return pixels
+
+
+def _refuse_unfinished(file: _File, structure: jpeg.Structure, reduce: int, pixels: Pixels) -> None:
+    """Raises ImageError for a JPEG whose scans end before its pixels do: then what is put after them changes it.
+
+    libjpeg paints grey and says nothing. This is asked only of pictures that end in just that grey, and of those that
+    are doubtful by their structure: of these all bits count, so that they are compared in their full size.
+    """
+    noisy = replace(file, data=jpeg.with_noise(file.data, structure))
+    flags = cv2.IMREAD_COLOR_RGB if structure.doubtful else _REDUCED.get(reduce, cv2.IMREAD_COLOR_RGB)
+    with suppress(ImageError):
+        if structure.lossless:
+            whole = np.array_equal(pixels, _by_pillow(noisy))
+        else:
+            if structure.doubtful and reduce > 1:
+                pixels = _by_opencv(file.data, flags)
+            whole = np.array_equal(pixels, _by_opencv(noisy.data, flags))
+        if whole:
+            return
+    raise ImageError("undecodable", "The JPEG file is cut short: its last part is missing.")
 
 
 def _by_opencv(data: bytes, flags: int) -> Pixels:
@@ -148,51 +205,44 @@ def _by_opencv(data: bytes, flags: int) -> Pixels:
     return np.asarray(pixels[..., ::-1] if flags in _REDUCED.values() else pixels, np.uint8)
 
 
-def _is_unfinished(data: bytes, ends: Sequence[int], flags: int, pixels: Pixels) -> bool:
-    """Whether a JPEG's scans end before its pixels do: then what is put after them changes the picture.
-
-    libjpeg paints grey and says nothing. This is asked only of pictures that end in just that grey.
-    """
-    pieces, start = [], 0
-    for end in ends:
-        pieces += [data[start:end], _MORE]
-        start = end
+def _by_pillow(file: _File) -> Pixels:
+    """What OpenCV does not know, or does not put over white."""
     try:
-        return not np.array_equal(pixels, _by_opencv(b"".join([*pieces, data[start:]]), flags))
+        picture = _loaded(file)
+        pixels = np.empty((picture.height, picture.width, 3), np.uint8)
+        scale, top = Scale(picture, file.page), 0
+        for strip in strips(picture):
+            pixels[top : top + strip.height] = scale.apply(strip) if scale.needed else _over_white(strip)
+            top += strip.height
     except ImageError:
-        return True
-
-
-def _by_pillow(data: bytes) -> Pixels:
-    """What OpenCV does not know, or does not put over white. In strips, so that no second copy is held."""
-    try:
-        with Pillow.open(io.BytesIO(data), formats=tuple(MEDIA_TYPES)) as picture:
-            picture.load()
-            width, height = picture.size
-            pixels = np.empty((height, width, 3), np.uint8)
-            scale = _Scale(picture)
-            for top in range(0, height, _STRIP_ROWS):
-                strip = picture.crop((0, top, width, min(top + _STRIP_ROWS, height)))
-                pixels[top : top + _STRIP_ROWS] = scale.apply(strip) if scale.needed else _over_white(strip)
+        raise
     except Exception as error:  # Pillow's decoders raise anything on a hostile file
         raise ImageError("undecodable", f"The picture does not decode: {error}.") from error
     return pixels
 
 
-class _Scale:
-    """Modes of more than 8 bits a pixel's channel, which Pillow would clip to white."""
+def _loaded(file: _File) -> Pillow.Image:
+    """Pillow's picture with its pixels, turned by a TIFF's own tag and by nothing else."""
+    picture = _pillow(file)
+    deep = has_16_bits(picture)
+    picture.load()
+    if deep and is_dark(picture):
+        lower = _pillow(file)
+        read_lower_half(lower)
+        lower.load()
+        return brightened(picture, lower, file.page)
+    if file.page and picture.palette:
+        pass
+    return picture
 
-    def __init__(self, picture: Pillow.Image) -> None:
-        self.needed = picture.mode.startswith("I;16") or picture.mode in ("I", "F")
-        self._low, self._high = 0.0, 65535.0
-        if picture.mode in ("I", "F"):
-            extrema = [value for value in picture.getextrema() if isinstance(value, int | float)]
-            if picture.mode == "F" or not 0 <= min(extrema) <= max(extrema) <= 65535:
-                self._low, self._high = min(extrema), max(extrema)
 
-    def apply(self, strip: Pillow.Image) -> Pixels:
-        values = (np.asarray(strip, np.float32) - self._low) * (255 / ((self._high - self._low) or 1))
-        return np.asarray(np.nan_to_num(values).clip(0, 255), np.uint8)[..., None]
+def _pillow(file: _File) -> ImageFile.ImageFile:
+    picture = Pillow.open(io.BytesIO(file.data), formats=tuple(MEDIA_TYPES))
+    if file.page and isinstance(picture, TiffImageFile):
+        mend_order(picture, file.page)
+        if not turned_by_tag(picture):
+            picture.getexif()[ExifTags.Base.Orientation] = 1  # Pillow would turn it by what it finds in XMP
+    return picture
 
 
 def _over_white(strip: Pillow.Image) -> Pixels:
