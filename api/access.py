@@ -68,33 +68,38 @@ class Access:
         path = path_of(scope)
         if path == LIVENESS:
             return None
+        address = _address(scope)
         if path in self._public or path.startswith((PICTURES, ASSETS)):
-            _limit(self._per_address, _address(scope))
+            if (wait := self._per_address.take(address)) and await run_in_threadpool(self._keys.required):
+                raise _too_many(wait)
             return None
         headers = Headers(scope=scope)
         scheme, _, key = headers.get("authorization", "").partition(" ")
         key = key.strip() if scheme.lower() == "bearer" else ""
-        principal = await run_in_threadpool(self._identify, key)
+        principal = await run_in_threadpool(self._identify, key, address)
         if principal is EVERYONE:
             _check_local(scope, headers, self._origins)
         elif principal:
-            _limit(self._per_key, principal.id)
+            if wait := self._per_key.take(principal.id):
+                raise _too_many(wait)
         else:
-            _limit(self._per_address, _address(scope))
+            if wait := self._per_address.take(address):
+                raise _too_many(wait)
             raise _not_known(key)
         return principal
 
-    def _identify(self, key: str) -> Principal | None:
+    def _identify(self, key: str, address: str) -> Principal | None:
         if not self._keys.required():
             return EVERYONE
-        return self._keys.authenticate(key) if key else None
+        if not key or (self._per_address.take(address, count=False) and not self._keys.lists(key)):
+            return None  # an address that has sent too many bad keys asks the database for no other
+        return self._keys.authenticate(key)
 
 
-def _limit(limit: RateLimit, sender: str) -> None:
-    if wait := limit.take(sender):
-        seconds = str(ceil(wait))
-        detail = f"Too many requests a minute. Try again after {seconds} s."
-        raise Problem(429, "rate-limited", detail, headers={"Retry-After": seconds})
+def _too_many(wait: float) -> Problem:
+    seconds = str(ceil(wait))
+    detail = f"Too many requests a minute. Try again after {seconds} s."
+    return Problem(429, "rate-limited", detail, headers={"Retry-After": seconds})
 
 
 def _address(scope: Scope) -> str:

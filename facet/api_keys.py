@@ -1,7 +1,9 @@
 """The API keys: those of the settings, and rows that `facet keys` makes. Of both only hashes are kept."""
 
 import hmac
+import time
 from collections.abc import Sequence
+from threading import Lock
 
 from sqlalchemy import or_, select
 
@@ -9,6 +11,8 @@ from facet.access import KeyScope, Principal, find_key, hash_key, key_id, new_ke
 from facet.database import Database
 from facet.models import ApiKey
 from facet.settings import Settings
+
+_LIST_SECONDS = 5.0
 
 
 class NameTaken(Exception):
@@ -18,13 +22,16 @@ class NameTaken(Exception):
 class ApiKeys:
     """Every method raises Unavailable when the database does not answer.
 
-    Nothing is remembered between requests, so that a revoked key stops at once in every process.
+    No answer is remembered between requests, so that a revoked key stops at once in every process.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._of_settings = parse_keys(settings.api_keys)
         self._required = bool(self._of_settings)
+        self._listing = Lock()
+        self._listed: frozenset[str] = frozenset()
+        self._listed_at = float("-inf")
 
     def required(self) -> bool:
         """Whether a key is needed: one is configured, or was ever made, so that revoking the last opens nothing."""
@@ -32,6 +39,20 @@ class ApiKeys:
             with self._database.read() as session:
                 self._required = session.scalar(select(ApiKey.id).limit(1)) is not None
         return self._required
+
+    def lists(self, key: str) -> bool:
+        """Whether `authenticate` may know the key, by a list that is up to five seconds old.
+
+        However many bad keys come, it asks the database no more often.
+        """
+        if find_key(key, self._of_settings):
+            return True
+        with self._listing:
+            if time.monotonic() - self._listed_at > _LIST_SECONDS:
+                with self._database.read() as session:
+                    self._listed = frozenset(session.scalars(select(ApiKey.hash).where(ApiKey.revoked_at.is_(None))))
+                self._listed_at = time.monotonic()
+            return hash_key(key) in self._listed
 
     def authenticate(self, key: str) -> Principal | None:
         """The key's principal, or None for one that is unknown or revoked."""

@@ -17,8 +17,11 @@ class RateLimit:
         self._full_at: OrderedDict[str, float] = OrderedDict()
         self._lock = Lock()
 
-    def take(self, sender: str) -> float:
-        """Count a request. Returns 0, or the seconds after which it may be sent again: then it was not counted."""
+    def take(self, sender: str, *, count: bool = True) -> float:
+        """Count a request. Returns 0, or the seconds after which it may be sent again: then it was not counted.
+
+        Without `count` it is only looked at.
+        """
         if not self._per_minute:
             return 0.0
         cost, now = 60 / self._per_minute, self._clock()
@@ -26,6 +29,8 @@ class RateLimit:
             full_at = max(self._full_at.get(sender, now), now) + cost  # when the bucket is full again
             if (wait := full_at - now - 60) > 1e-6:
                 return wait
+            if not count:
+                return 0.0
             self._full_at[sender] = full_at
             self._full_at.move_to_end(sender)
             if len(self._full_at) > _REMEMBERED:

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy.event import listen
 
 from api.access import ASSETS
 from api.app import create_app
@@ -59,8 +60,38 @@ def test_an_address_that_guesses_is_limited_and_keys_from_there_are_not(tmp_path
     assert Sender(app, key).client.get("/v1/images").status_code == 200
 
 
+def test_a_guesser_over_the_limit_costs_the_database_nothing(tmp_path: Path) -> None:
+    app, services = new_app(tmp_path, rate_limit_address=2)
+    key = services.keys.create("ada", KeyScope.READ)
+    guesser = Sender(app, f"facet_{'0' * 12}_{'a' * 43}").client
+    assert [guesser.get("/v1/images").status_code for _ in range(4)] == [401, 401, 429, 429]
+    statements: list[str] = []
+    listen(services.database.engine, "before_cursor_execute", lambda *event: statements.append(event[2]))
+    assert {guesser.get("/v1/images").status_code for _ in range(20)} == {429}
+    assert [statement for statement in statements if "api_keys" in statement] == []
+    assert Sender(app, key).client.get("/v1/images").status_code == 200
+
+
+def test_a_key_that_is_revoked_stops_at_an_address_over_the_limit_too(tmp_path: Path) -> None:
+    app, services = new_app(tmp_path, rate_limit_address=1)
+    ada = Sender(app, services.keys.create("ada", KeyScope.READ)).client
+    statuses = [Sender(app, "").client.get("/docs").status_code for _ in range(2)] + [ada.get("/v1/images").status_code]
+    services.keys.revoke("ada")
+    assert [*statuses, ada.get("/v1/images").status_code] == [200, 429, 200, 429]
+
+
+def test_without_keys_nothing_is_limited(tmp_path: Path) -> None:
+    app, services = new_app(tmp_path, rate_limit=1, rate_limit_address=1)
+    client = browser(app)
+    for path in ("/assets/base.css", "/", "/readyz", "/v1/images"):
+        assert {client.get(path).status_code for _ in range(3)} == {200}, path
+    services.keys.create("ada", KeyScope.READ)
+    assert client.get("/assets/base.css").status_code == 429
+
+
 def test_one_ipv6_network_is_one_address(tmp_path: Path) -> None:
-    app, _ = new_app(tmp_path, rate_limit_address=1)
+    app, services = new_app(tmp_path, rate_limit_address=1)
+    services.keys.create("ada", KeyScope.READ)
     statuses = [
         TestClient(app, client=(address, 1)).get("/docs").status_code
         for address in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "10.0.0.1", "10.0.0.2")
