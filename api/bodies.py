@@ -1,9 +1,10 @@
 """The bodies of submissions: a form with files, or JSON with URLs. Read here, since one route takes either."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from json import JSONDecodeError
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,9 +14,12 @@ from starlette.datastructures import FormData, UploadFile
 from api import schemas
 from api.body_limits import FIELDS
 from api.problems import FieldError, Problem
+from facet.addresses import UrlRefused
+from facet.services import Services
 from facet.settings import Settings
 
 Body = TypeVar("Body", bound=BaseModel)
+Fields = TypeVar("Fields")
 
 
 def content(*models: type[BaseModel]) -> dict[str, Any]:
@@ -41,20 +45,32 @@ def _inline(schema: Any, definitions: dict[str, Any]) -> Any:
     return {name: _inline(part, definitions) for name, part in schema.items() if name != "$defs"}
 
 
-async def _submission(request: Request) -> AsyncIterator[schemas.ImageUpload | schemas.ImageLink]:
+@dataclass(frozen=True, slots=True)
+class Sent(Generic[Fields]):
+    """What was sent, and those of its URLs that are refused."""
+
+    fields: Fields
+    refused_urls: Mapping[str, UrlRefused]
+
+
+async def _submission(request: Request) -> AsyncIterator[Sent[schemas.ImageUpload | schemas.ImageLink]]:
     if _is_json(request):
-        yield validated(schemas.ImageLink, await _json(request))
+        body = await _json(request)
+        link = validated(schemas.ImageLink, body)
+        yield Sent(link, await _refused_urls(request, [body]))
         return
     async with _form(request, files=1) as form:
-        yield validated(schemas.ImageUpload, dict(form))
+        upload = validated(schemas.ImageUpload, dict(form))
+        yield Sent(upload, await _refused_urls(request, [dict(form)]))
 
 
-async def _legacy(request: Request) -> AsyncIterator[schemas.LegacyUpload]:
+async def _legacy(request: Request) -> AsyncIterator[Sent[schemas.LegacyUpload]]:
     async with _form(request, files=1) as form:
-        yield validated(schemas.LegacyUpload, dict(form))
+        upload = validated(schemas.LegacyUpload, dict(form))
+        yield Sent(upload, await _refused_urls(request, [dict(form)]))
 
 
-async def _batch(request: Request) -> AsyncIterator[list[dict[str, Any]]]:
+async def _batch(request: Request) -> AsyncIterator[Sent[list[dict[str, Any]]]]:
     """The items of a batch, each as it was sent: they are judged one by one."""
     limit = _settings(request).max_request_images
     if _is_json(request):
@@ -62,15 +78,22 @@ async def _batch(request: Request) -> AsyncIterator[list[dict[str, Any]]]:
         items = body.get("images") if isinstance(body, dict) else None
         if not isinstance(items, list):
             raise _invalid("images", "Input should be a list", "Send a list of objects with image_url and request_id.")
-        yield _counted(items, limit)
+        yield Sent(_counted(items, limit), await _refused_urls(request, items))
         return
     async with _form(request, files=limit + 1, fields=FIELDS + limit) as form:
-        yield _counted(_items(form), limit)
+        items = _counted(_items(form), limit)
+        yield Sent(items, await _refused_urls(request, items))
 
 
-Submission = Annotated[schemas.ImageUpload | schemas.ImageLink, Depends(_submission)]
-LegacySubmission = Annotated[schemas.LegacyUpload, Depends(_legacy)]
-BatchItems = Annotated[list[dict[str, Any]], Depends(_batch)]
+async def _refused_urls(request: Request, items: Sequence[Any]) -> Mapping[str, UrlRefused]:
+    services: Services = request.app.state.facet.services
+    found = [item.get(name) for item in items if isinstance(item, dict) for name in ("callback_url", "image_url")]
+    return await services.submitted_urls.refused(url for url in found if isinstance(url, str))
+
+
+Submission = Annotated[Sent[schemas.ImageUpload | schemas.ImageLink], Depends(_submission)]
+LegacySubmission = Annotated[Sent[schemas.LegacyUpload], Depends(_legacy)]
+BatchItems = Annotated[Sent[list[dict[str, Any]]], Depends(_batch)]
 
 
 def validated(model: type[Body], fields: Any) -> Body:

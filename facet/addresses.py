@@ -7,9 +7,9 @@ very addresses that `AddressRules.resolve` returns.
 import re
 import socket
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from queue import Empty, SimpleQueue
 from threading import Thread
 
 import httpx
@@ -19,7 +19,6 @@ Address = IPv4Address | IPv6Address
 _PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
-_CHECK_SECONDS = 3.0
 
 # IANA's special-purpose registries, and Azure's platform address, which lies among public ones.
 _NOT_PUBLIC_4 = [
@@ -141,32 +140,23 @@ class AddressRules:
                 raise ValueError(f"{entry!r} is no host, host:port or network ({error})") from None
             self._names.append((host.removesuffix("."), port))
 
-    def check(self, url: str) -> None:
-        """Judge a URL when it is submitted. Raises UrlRefused.
-
-        A name that does not exist is refused. One that the resolver cannot answer for now is not: its addresses are
-        checked again when it is called.
-        """
-        target = parse_url(url)
-        if self._lists_name(target):
-            return
-        try:
-            self.resolve(target, _CHECK_SECONDS)
-        except NotResolved:
-            return
-
     def resolve(self, target: Target, seconds: float) -> Sequence[Address]:
         """The addresses to connect to, every one of them allowed. Raises UrlRefused or NotResolved."""
-        addresses = _look_up(target.host, target.port, seconds)
-        if not self._lists_name(target) and not all(self._allows(address, target.port) for address in addresses):
+        addresses = _look_up_within(target.host, seconds)
+        self.judge(target, addresses)
+        return addresses
+
+    def judge(self, target: Target, addresses: Sequence[Address]) -> None:
+        """Raises UrlRefused, unless all addresses of the target's host are allowed."""
+        if not self.lists_name(target) and not all(self._allows(address, target.port) for address in addresses):
             raise UrlRefused(
                 "The URL's host has an address that is not public.",
                 "Send a URL of a public host, or ask the operator to list it in FACET_CALLBACK_ALLOW.",
                 "address-refused",
             )
-        return addresses
 
-    def _lists_name(self, target: Target) -> bool:
+    def lists_name(self, target: Target) -> bool:
+        """Whether the operator's list has the host by its name, wherever that leads."""
         return any(target.host == name and port in (None, target.port) for name, port in self._names)
 
     def _allows(self, address: Address, port: int) -> bool:
@@ -192,29 +182,35 @@ def _split_port(entry: str) -> tuple[str, int | None]:
     return entry, None
 
 
-def _look_up(host: str, port: int, seconds: float) -> list[Address]:
-    """Resolve as the system does, every form of an address too, in bounded time."""
-    answers: SimpleQueue[list[Address] | Exception] = SimpleQueue()
+def look_up(host: str) -> list[Address]:
+    """Resolve as the system does, every form of an address too. Raises UrlRefused or NotResolved."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(ip_address(entry[4][0]) for entry in found))
+    except Exception as error:
+        if isinstance(error, UnicodeError) or (isinstance(error, socket.gaierror) and error.errno in _NO_SUCH_NAME):
+            raise UrlRefused("The URL's host does not exist.", "Check the host's name.", "unknown-host") from error
+        raise NotResolved(f"The resolver does not answer: {error}") from error
+    if not addresses:
+        raise NotResolved("The resolver gives no address.")
+    return addresses
+
+
+def _look_up_within(host: str, seconds: float) -> list[Address]:
+    """The same, in bounded time."""
+    answer: Future[list[Address]] = Future()
 
     def ask() -> None:
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            answers.put(list(dict.fromkeys(ip_address(entry[4][0]) for entry in found)))
+            answer.set_result(look_up(host))
         except Exception as error:
-            answers.put(error)
+            answer.set_exception(error)
 
     Thread(target=ask, name="resolver", daemon=True).start()
     try:
-        answer = answers.get(timeout=max(0.0, seconds))
-    except Empty:
+        return answer.result(timeout=max(0.0, seconds))
+    except TimeoutError:
         raise NotResolved("The resolver does not answer in time.") from None
-    if isinstance(answer, UnicodeError) or (isinstance(answer, socket.gaierror) and answer.errno in _NO_SUCH_NAME):
-        raise UrlRefused("The URL's host does not exist.", "Check the host's name.", "unknown-host")
-    if isinstance(answer, Exception):
-        raise NotResolved(f"The resolver does not answer: {answer}")
-    if not answer:
-        raise NotResolved("The resolver gives no address.")
-    return answer
 
 
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}

@@ -19,6 +19,7 @@ from facet.reprocessing.feeder import Feeder
 from facet.reprocessing.reprocessings import Reprocessings
 from facet.settings import Settings, get_settings
 from facet.storage import ObjectStore, open_store
+from facet.submitted_urls import SubmittedUrls
 from facet.webhooks import Deliveries
 
 
@@ -64,6 +65,10 @@ class Services:
     @cached_property
     def addresses(self) -> AddressRules:
         return AddressRules(self.settings.callback_allow)
+
+    @cached_property
+    def submitted_urls(self) -> SubmittedUrls:
+        return SubmittedUrls(self.addresses)
 
     @cached_property
     def egress(self) -> Egress:

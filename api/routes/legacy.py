@@ -23,7 +23,7 @@ router = APIRouter(prefix="/api/image", tags=["predecessor"])
 def submit(state: AppState, who: Submitter, sent: bodies.LegacySubmission) -> schemas.LegacyAccepted:
     """Submit a photo, as `POST /v1/images` does."""
     state.services.catalog.check_room()
-    image = store(state, who, sent)
+    image = store(state, who, sent.fields, sent.refused_urls)
     state.services.catalog.commit([image])
     state.dispatcher.nudge()
     return schemas.LegacyAccepted(image_id=image.id, request_id=image.request_id)

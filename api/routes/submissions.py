@@ -1,7 +1,7 @@
 """`POST /v1/images` and `POST /v1/images:batch`: submit photos, as files or by URL."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -26,8 +26,6 @@ callbacks = APIRouter()
 
 Complete = Callable[[Sequence[Image], Callable[[], StoredAnswer]], None]
 """Commits images and, in the same transaction, the answer of an idempotency key."""
-
-Sent = schemas.ImageUpload | schemas.ImageLink
 
 
 @callbacks.post(
@@ -60,7 +58,7 @@ def submit(
     state.services.catalog.check_room()
 
     def work(complete: Complete) -> None:
-        image = store(state, who, sent)
+        image = store(state, who, sent.fields, sent.refused_urls)
 
         def answer() -> StoredAnswer:
             body = views.accepted(image, settings).model_dump_json()
@@ -68,7 +66,7 @@ def submit(
 
         complete([image], answer)
 
-    content = _content(sent.model_dump(exclude={"image"}), getattr(sent, "image", None))
+    content = _content(sent.fields.model_dump(exclude={"image"}), getattr(sent.fields, "image", None))
     return _once(state, who, idempotency_key, content, work)
 
 
@@ -80,7 +78,7 @@ def submit(
     openapi_extra=bodies.content(schemas.BatchUpload, schemas.BatchLinks),
 )
 def submit_batch(
-    state: AppState, who: Submitter, items: bodies.BatchItems, idempotency_key: schemas.IdempotencyKey = None
+    state: AppState, who: Submitter, sent: bodies.BatchItems, idempotency_key: schemas.IdempotencyKey = None
 ) -> Response:
     """Submit up to 100 photos, as files or by URLs. One that is refused does not keep the others from being taken.
 
@@ -89,7 +87,7 @@ def submit_batch(
     state.services.catalog.check_room()
 
     def work(complete: Complete) -> None:
-        outcomes = [_accept_item(state, who, item) for item in items]
+        outcomes = [_accept_item(state, who, item, sent.refused_urls) for item in sent.fields]
 
         def answer() -> StoredAnswer:
             body = schemas.BatchAccepted(results=[_result(outcome, state.services.settings) for outcome in outcomes])
@@ -97,16 +95,16 @@ def submit_batch(
 
         complete([outcome for outcome in outcomes if isinstance(outcome, Image)], answer)
 
-    content = hashlib.sha256("".join(_content(*bodies.without_file(item)) for item in items).encode()).hexdigest()
+    content = hashlib.sha256("".join(_content(*bodies.without_file(item)) for item in sent.fields).encode()).hexdigest()
     return _once(state, who, idempotency_key, content, work)
 
 
-def _accept_item(state: State, who: Principal, item: Any) -> Image | Problem:
+def _accept_item(state: State, who: Principal, item: Any, refused_urls: Mapping[str, UrlRefused]) -> Image | Problem:
     """An image of a batch, or what is wrong with it; an error that is not its own ends the batch."""
     _, file = bodies.without_file(item)
     model: type[schemas.ImageUpload | schemas.ImageLink] = schemas.ImageUpload if file else schemas.ImageLink
     try:
-        return store(state, who, bodies.validated(model, item))
+        return store(state, who, bodies.validated(model, item), refused_urls)
     except Problem as problem:
         return problem
     except RequestValidationError as error:
@@ -168,18 +166,17 @@ def _once(state: State, who: Principal, key: str | None, content: str, work: Cal
     return Response(answer.body, answer.status_code, headers, "application/json")
 
 
-def store(state: State, who: Principal, sent: Sent) -> Image:
+def store(
+    state: State, who: Principal, sent: schemas.ImageUpload | schemas.ImageLink, refused_urls: Mapping[str, UrlRefused]
+) -> Image:
     """Check a submission and store its file. Raises Problem for what is wrong with it."""
     settings = state.services.settings
     image = sent.image if isinstance(sent, schemas.ImageUpload) else None
     image_url = sent.image_url if isinstance(sent, schemas.ImageLink) else None
     data = _read(image, settings) if image else None
     for field, url in (("callback_url", sent.callback_url), ("image_url", image_url)):
-        try:
-            if url is not None:
-                state.services.addresses.check(url)
-        except UrlRefused as error:
-            raise problems.of_url(error, field) from error
+        if error := refused_urls.get(url or ""):
+            raise problems.of_url(error, field)
     try:
         return state.services.catalog.store(
             Submission(

@@ -2,7 +2,11 @@
 
 import json
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 
 import httpx
@@ -12,8 +16,10 @@ from fastapi.testclient import TestClient
 from api.app import create_app
 from api.body_limits import FIELDS
 from facet.services import Services
+from facet.submitted_urls import SubmittedUrls
 from tests.api.test_images import assert_problem, claim
 from tests.support.images import picture
+from tests.support.processes import wait_for
 from tests.support.serving import serving
 
 URL = "http://127.0.0.1:9/photo.jpg"
@@ -100,6 +106,75 @@ def test_a_batch_has_a_limit(client: TestClient) -> None:
     answer = client.post("/v1/images:batch", files=two, data={"request_id": ["r", "s"]})
     assert_problem(answer, 422, "invalid", "request_id")
     assert len(client.post("/v1/images:batch", json={"images": [item] * 100}).json()["results"]) == 100
+
+
+@dataclass
+class Silence:
+    """A resolver that says nothing of any `….slow.example` until it is over."""
+
+    asked: list[str] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
+
+
+@pytest.fixture
+def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[Silence]:
+    real, silence = socket.getaddrinfo, Silence()
+
+    def getaddrinfo(host: Any, *args: Any, **options: Any) -> Any:
+        if not str(host).endswith(".slow.example"):
+            return real(host, *args, **options)
+        silence.asked.append(host)
+        silence.over.wait(60)
+        raise socket.gaierror(socket.EAI_AGAIN, "said nothing")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    yield silence
+    silence.over.set()
+
+
+def test_a_batch_of_hosts_that_cannot_be_resolved_now_waits_once_for_all(
+    client: TestClient, services: Services, silence: Silence
+) -> None:
+    services.submitted_urls = SubmittedUrls(services.addresses, seconds=0.3)
+    urls = [*(f"http://{number}.slow.example/" for number in range(99)), "http://10.0.0.1/"]
+    body = {"images": [{"image_url": url, "request_id": "r"} for url in urls]}
+    results = client.post("/v1/images:batch", json=body).json()["results"]
+    assert [result["status"] for result in results] == [202] * 99 + [422]
+    assert results[-1]["problem"]["code"] == "address-refused"
+    assert 0 < len(silence.asked) <= 8, "what waits for a resolver are few threads"
+
+
+def test_the_hosts_of_a_request_are_looked_up_once(
+    client: TestClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def look_up(host: str) -> list[Any]:
+        asked.append(host)
+        return [ip_address("8.8.8.8" if host == "good.example" else "10.0.0.1")]
+
+    monkeypatch.setattr("facet.submitted_urls.look_up", look_up)
+    item = {"image_url": "http://good.example/x", "callback_url": "https://good.example/y", "request_id": "r"}
+    results = client.post("/v1/images:batch", json={"images": [item] * 50 + [item | {"image_url": "http://b/"}]}).json()
+    assert [result["status"] for result in results["results"]] == [202] * 50 + [422]
+    assert sorted(asked) == ["b", "good.example"]
+
+
+def test_while_names_are_resolved_everyone_else_is_answered(server: int, services: Services, silence: Silence) -> None:
+    services.submitted_urls = SubmittedUrls(services.addresses, seconds=3600)
+    with ExitStack() as stack:
+        waiting = []
+        for number in range(50):  # more than there are threads for requests
+            body = json.dumps({"image_url": f"http://{number}.slow.example/", "request_id": "r"}).encode()
+            head = b"POST /v1/images HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            waiting.append(stack.enter_context(socket.create_connection(("127.0.0.1", server), timeout=20)))
+            waiting[-1].sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        wait_for(lambda: len(silence.asked) == 8, 20, "names are being resolved")
+        url = f"http://127.0.0.1:{server}/v1/images"
+        assert httpx.get(url, timeout=20).status_code == 200
+        assert httpx.post(url, json={"image_url": URL, "request_id": "r"}, timeout=20).status_code == 202
+        silence.over.set()
+        assert {connection.recv(12) for connection in waiting} == {b"HTTP/1.1 202"}
 
 
 def test_a_key_covers_a_batch_and_a_url(client: TestClient, services: Services) -> None:

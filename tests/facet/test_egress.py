@@ -11,10 +11,12 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import anyio
 import pytest
 
 from facet.addresses import AddressRules, UrlRefused
 from facet.egress import Egress, NotAnswered
+from facet.submitted_urls import SubmittedUrls
 from tests.support.processes import free_port
 from tests.support.scripted import answer, scripted
 
@@ -69,7 +71,7 @@ def test_a_name_that_turns_private_after_the_check_is_not_connected_to(names: Na
     with scripted(answer()) as server:
         names("rebound.example", ["8.8.8.8"], ["127.0.0.1"])
         rules, url = AddressRules(), f"http://rebound.example:{server.port}/"
-        rules.check(url)
+        assert anyio.run(SubmittedUrls(rules).refused, [url]) == {}
         with pytest.raises(UrlRefused):
             Egress(rules, seconds=20).request("POST", url, max_bytes=100)
     assert server.requests == []
