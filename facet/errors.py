@@ -12,6 +12,10 @@ class Overloaded(Unavailable):
     """No more submissions are taken for now: the queue is too long, or the disk too full."""
 
 
+class NotPermitted(Unavailable):
+    """A server that answers, and does not let Facet do this."""
+
+
 class Refused(Exception):
     """Prefect answers that it will not have this flow run, however often it is asked."""
 

@@ -21,7 +21,7 @@ from facet.catalog import Catalog
 from facet.claims import Claims
 from facet.database import Database
 from facet.drawing import annotated
-from facet.errors import ImageError, ObjectNotFound
+from facet.errors import ImageError, NotPermitted, ObjectNotFound
 from facet.images import decode
 from facet.jobs import OBJECT_MISSING, FoundFace
 from facet.maintenance.findings import Finding
@@ -98,6 +98,7 @@ class ObjectAudit:
             "Unfinished images whose original is gone", "failed here or by their run, and called back"
         )
         self._bare = Finding("Ended images whose original is gone", "none: their result stays readable")
+        self._uploads = Finding("Uploads in parts that were cut short", "removed")
         self._undrawn = Finding("Annotated pictures that are gone", "drawn anew, or no longer promised")
 
     def run(self) -> list[Finding]:
@@ -136,7 +137,16 @@ class ObjectAudit:
         self._finish(cut_short)
         self._clear(stray, suspicious=astray > max(_SUSPICIOUS, images))
         self._replace(missing, suspicious=bare > max(_SUSPICIOUS, images / 2))
-        return [self._cut_short, self._stray, self._foreign, self._waiting, self._bare, self._undrawn]
+        self._abort_uploads(old)
+        return [
+            self._cut_short,
+            self._stray,
+            self._uploads,
+            self._foreign,
+            self._waiting,
+            self._bare,
+            self._undrawn,
+        ]
 
     # ---- side by side
 
@@ -191,6 +201,15 @@ class ObjectAudit:
                 self._store.delete(key)
                 log.warning("The object %s had no row, and is removed.", key)
             self._stray.mended += 1
+
+    def _abort_uploads(self, before: datetime) -> None:
+        """Remove what is no object and cannot become one: whosever it was, its upload ended long ago."""
+        try:
+            for key in self._store.abort_uploads("images/", before):
+                self._uploads.note(key)
+                self._uploads.mended += 1
+        except NotPermitted as error:
+            self._uploads.remedy = f"not looked for: {error}"
 
     def _replace(self, image_ids: Sequence[UUID], *, suspicious: bool) -> None:
         for image_id in image_ids:

@@ -44,6 +44,13 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def abort_uploads(self, prefix: str, before: datetime) -> Iterator[str]:
+        """Remove the parts of uploads that began earlier and never ended, where a store keeps them apart.
+
+        Gives their keys. Raises NotPermitted.
+        """
+        ...
+
     def check(self) -> None:
         """Raises Unavailable unless objects can be stored now; makes the folder or bucket when it is missing."""
         ...

@@ -1,12 +1,10 @@
 """Requests to real servers on loopback, well-behaved and not; names resolve as each test says."""
 
-import ipaddress
 import socket
 import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -179,32 +177,6 @@ def test_a_resolver_that_hangs_does_not_take_more_than_the_time(monkeypatch: pyt
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: time.sleep(30))
     with pytest.raises(NotAnswered, match="resolver"):
         impatient().request("POST", "http://hanging.example/", max_bytes=1)
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A key and certificate of secure.example, signed by itself."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "secure.example")])
-    names = x509.SubjectAlternativeName([x509.DNSName("secure.example"), x509.IPAddress(ipaddress.ip_address("::1"))])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(names, critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "secure.pem"
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
 
 
 def test_tls_names_and_checks_the_host_of_the_url(names: Names, certificate: Path) -> None:
