@@ -65,12 +65,13 @@ def running(command: Sequence[str], log: Path, **options: object) -> Iterator[su
 class PostgreSQL:
     """A PostgreSQL server of its own on a free port, with its data under `folder`; it can be stopped and started."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, standby_of: "PostgreSQL | None" = None) -> None:
+        """With `standby_of` it follows that server, which runs."""
         self.programs = _postgresql_programs()
         self.port = free_port()
         self._log = folder / "log"
         data = folder / "data"
-        data.mkdir()
+        data.mkdir(mode=0o700)
         self._options: dict[str, object] = {"cwd": data}
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             self._options |= {"user": "nobody", "group": "nogroup", "extra_groups": []}
@@ -78,8 +79,11 @@ class PostgreSQL:
             for parent in (folder, *folder.parents):
                 if parent.stat().st_uid == 0 and parent != Path("/"):
                     parent.chmod(parent.stat().st_mode | 0o055)
-        initdb = [self.programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
-        subprocess.run(initdb, check=True, capture_output=True, **self._options)  # type: ignore[call-overload]
+        make = [self.programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
+        if standby_of:
+            make = [self.programs / "pg_basebackup", "-D", data, "-R", "-c", "fast", "--no-sync"]
+            make += ["-h", "127.0.0.1", "-p", str(standby_of.port), "-U", "postgres"]
+        subprocess.run(make, check=True, capture_output=True, **self._options)  # type: ignore[call-overload]
         options = ["-c", f"port={self.port}", "-c", "listen_addresses=127.0.0.1"]
         options += ["-c", f"unix_socket_directories={data}", "-c", "fsync=off", "-c", "max_connections=200"]
         self._command = [str(self.programs / "postgres"), "-D", str(data), *options]
