@@ -5,7 +5,7 @@ Every write names the epoch of its claim, so that a zombie or an old run that so
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Event, Thread
@@ -28,6 +28,7 @@ from facet.webhooks import callback_body, owe
 log = logging.getLogger(__name__)
 
 _LONGEST_WAIT = timedelta(minutes=5)
+_RENEW_AGAIN = 2.0
 _UNFINISHED = (ImageStatus.QUEUED, ImageStatus.PROCESSING)
 
 
@@ -126,11 +127,14 @@ class Claims:
         over = Event()
 
         def renew() -> None:
-            while not over.wait(self._settings.lease_seconds / 3):
+            pause = usual = self._settings.lease_seconds / 3
+            while not over.wait(pause):
                 try:
                     self.renew(run_id)
+                    pause = usual
                 except Unavailable as error:
                     log.warning("The lease of run %s is not renewed: %s", run_id, error)
+                    pause = min(usual, _RENEW_AGAIN)
 
         keeper = Thread(target=renew, name="lease", daemon=True)
         keeper.start()
@@ -257,6 +261,12 @@ class Claims:
                 return self.charge(session, image, setback)
             image.outages += 1
             return self._later(session, image, setback, image.outages, self._settings.max_outages)
+
+    def set_back_all(self, jobs: Sequence[ImageJob], outage: Failure) -> None:
+        """Put those of the images back in the queue that are not ended and still claimed."""
+        for job in jobs:
+            with suppress(LostClaim):
+                self.set_back(job, outage)
 
     def must_yield(self, run_id: UUID) -> bool:
         """Whether this is a bulk run, and interactive work waits for its slot: the oldest bulk runs yield first."""

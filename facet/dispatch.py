@@ -125,6 +125,7 @@ class Dispatcher:
         self._stopped = Event()
         self._thread: Thread | None = None
         self._watch_due = 0.0
+        self._patient_until = 0.0
 
     # ---- the timer
 
@@ -284,19 +285,32 @@ class Dispatcher:
     # ---- the runs in flight
 
     def expire_leases(self) -> None:
-        """End the runs whose process has stopped renewing their lease."""
+        """End the runs whose process has stopped renewing their lease.
+
+        Where nothing could be written, no run could renew: each is given the time of a lease for it.
+        """
+        if time.monotonic() < self._patient_until:
+            return
+        try:
+            expired = self._free_lapsed()
+        except Unavailable:
+            self._patient_until = time.monotonic() + self._settings.lease_seconds
+            raise
+        for run in expired:
+            if run.flow_run_id:
+                self._flow_runs.crash(run.flow_run_id, "The run's process has stopped renewing its lease.")
+
+    def _free_lapsed(self) -> Sequence[Run]:
         lapsed = select(Run).where(Run.state == RunState.RUNNING, Run.lease_until < utcnow())
         with self._database.read() as session:  # as in `reserve`
             if session.scalar(lapsed.limit(1)) is None:
-                return
+                return []
         with self._database.write() as session:
             expired = session.scalars(lapsed.with_for_update(skip_locked=True)).all()
             for run in expired:
                 log.warning("The lease of flow run %s ended; its images go back to the queue.", run.flow_run_id)
                 self._free(session, run, Fate.CRASHED)
-        for run in expired:
-            if run.flow_run_id:
-                self._flow_runs.crash(run.flow_run_id, "The run's process has stopped renewing its lease.")
+        return expired
 
     def watch(self) -> None:
         """Ask Prefect about the runs in flight, and free the slots of those that are over."""

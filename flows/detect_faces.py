@@ -1,5 +1,6 @@
 """The main flow: find the faces of one or many images."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
@@ -15,7 +16,7 @@ from prefect.states import Completed, Failed
 from deployments.flow_runs import get_dispatcher
 from facet.claims import LostClaim
 from facet.errors import Unavailable
-from facet.jobs import Jobs
+from facet.jobs import Failure, Jobs
 from facet.pictures import Pictures
 from facet.services import Services, get_services
 from tasks.callback import callback
@@ -24,6 +25,8 @@ from tasks.draw import draw
 from tasks.fetch import fetch
 from tasks.persist import persist
 from tasks.upload import upload
+
+_ASK_SECONDS = 1.0
 
 
 @flow(name="detect-faces", persist_result=False)
@@ -39,7 +42,7 @@ def detect_faces(image_ids: list[UUID]) -> State[None]:
     flow_run = context.flow_run
     run_id = _run_id(flow_run.idempotency_key, flow_run.id)
     jobs = services.claims.open(image_ids, run_id=run_id, flow_run_id=flow_run.id, flow_run_name=flow_run.name)
-    with _handed_back(run_id, services), services.claims.leased(run_id):
+    with _handed_back(run_id, services), services.claims.leased(run_id), _set_back(run_id, jobs, services):
         pictures = Pictures(services.store, services.decoder, enough=services.settings.max_side)
         jobs = fetch(jobs, pictures, services)
         jobs = detect(jobs, pictures, services, run_id)
@@ -76,6 +79,28 @@ def _handed_back(run_id: UUID, services: Services) -> Iterator[None]:
             services.claims.hand_back(run_id)
         except Unavailable as error:
             get_run_logger().warning("The run is not handed back, and its lease will end: %s", error)
+        raise
+
+
+@contextmanager
+def _set_back(run_id: UUID, jobs: Jobs, services: Services) -> Iterator[None]:
+    """Where the database does not answer for longer than a task tries, wait for it: no image is to blame.
+
+    A run that ended here without a word would have its images charged an attempt, as one that crashed.
+    """
+    try:
+        yield
+    except Unavailable as error:
+        outage = Failure(code=error.code, reason=str(error))
+        until = time.monotonic() + services.settings.run_seconds
+        while time.monotonic() < until:
+            try:
+                services.claims.set_back_all(jobs, outage)
+                services.claims.close(run_id)
+                break
+            except Unavailable as still:
+                get_run_logger().warning("The images are set back when it answers: %s", still)
+                time.sleep(_ASK_SECONDS)
         raise
 
 

@@ -1,10 +1,12 @@
 """The dispatcher on real databases; Prefect is a record of calls here, and real in tests/flows."""
 
 import json
+import sqlite3
 from threading import Lock, Thread
+from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 
 from facet.claims import Claims
 from facet.database import Database
@@ -351,3 +353,33 @@ def test_only_as_many_bulk_runs_yield_as_interactive_runs_wait(
     assert claims.must_yield(first) and not claims.must_yield(second), "its run waits for a slot"
     start(claims, prefect, list(prefect.created)[-1])
     assert not claims.must_yield(first), "it runs"
+
+
+def test_after_an_outage_of_the_database_runs_have_time_to_renew_their_lease(
+    database: Database, claims: Claims, dispatcher: Dispatcher, prefect: RecordedFlowRuns
+) -> None:
+    [image] = add_images(database, 1)
+    dispatcher.dispatch()
+    [run_id] = prefect.created
+    start(claims, prefect, run_id)
+    with database.write() as session:
+        session.execute(update(Run).values(lease_until=Run.created_at))
+    event.listen(database.engine, "connect", read_only)
+    database.close()
+    with pytest.raises(Unavailable):
+        dispatcher.dispatch()
+    event.remove(database.engine, "connect", read_only)
+    dispatcher.dispatch()
+    claims.renew(run_id)
+    dispatcher.dispatch()
+    after = reload(database, image)
+    assert (after.status, after.run_id, after.attempts) == (ImageStatus.PROCESSING, run_id, 0)
+
+
+def read_only(connection: Any, _record: object) -> None:
+    """Let a new connection be as one of a server, or to a file, that cannot be written."""
+    sqlite = isinstance(connection, sqlite3.Connection)
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA query_only=ON" if sqlite else "SET default_transaction_read_only = on")
+    cursor.close()
+    connection.commit()

@@ -8,12 +8,16 @@ from uuid import uuid4
 import httpx
 import pytest
 from prefect.exceptions import TerminationSignal
+from prefect.logging import disable_run_logger
+from sqlalchemy import text
 
+from facet.errors import Unavailable
 from facet.images import decode
-from facet.models import Run, RunState
+from facet.jobs import Failure
+from facet.models import Image, ImageStatus, Run, RunState
 from facet.services import Services
 from facet.settings import Settings
-from flows.detect_faces import _handed_back
+from flows.detect_faces import _handed_back, _set_back
 from tests.support.images import add_images, picture
 from tests.support.processes import wait_for
 from tests.support.receiver import Receiver
@@ -145,4 +149,31 @@ def test_a_run_that_its_worker_ends_is_handed_back_with_nobody_charged(tmp_path:
     with services.database.read() as session:
         run = session.get_one(Run, run_id)
     assert (run.state, run.in_hand) == (RunState.RESERVED, [])
+    services.database.close()
+
+
+def test_a_run_that_an_outage_ends_sets_its_images_back_with_nobody_charged(tmp_path: Path) -> None:
+    services = Services(Settings(home=tmp_path))
+    services.database.upgrade()
+    images = add_images(services.database, 2)
+    ids = [image.id for image in images]
+    jobs = services.claims.open(ids, run_id=(run_id := uuid4()), flow_run_id=uuid4(), flow_run_name="run")
+    services.claims.take_in_hand(run_id, jobs)
+    services.claims.fail(jobs[0], Failure(code="undecodable", reason="It is broken."))
+    with (
+        disable_run_logger(),
+        pytest.raises(Unavailable, match="SQLITE_READONLY"),
+        services.claims.leased(run_id),
+        _set_back(run_id, jobs, services),
+    ):
+        with services.database.read() as session:  # until this connection is dropped, nothing can be written
+            session.execute(text("PRAGMA query_only=ON"))
+        raise Unavailable("The database does not answer: SQLITE_READONLY.")
+    with services.database.read() as session:
+        run = session.get_one(Run, run_id)
+        failed, waiting = (session.get_one(Image, image_id) for image_id in ids)
+    assert (run.state, run.in_hand) == (RunState.OVER, [])
+    assert (failed.status, failed.failure_code) == (ImageStatus.FAILED, "undecodable")
+    assert (waiting.status, waiting.run_id) == (ImageStatus.QUEUED, None)
+    assert (waiting.attempts, waiting.outages) == (0, 1)
     services.database.close()
