@@ -134,6 +134,10 @@ def _stack(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
                 "Stop it first, or set FACET_HOME, FACET_PORT and FACET_PREFECT_PORT for a second one."
             ) from error
         end_leftovers(home)
+        if settings.port == settings.prefect_port:
+            raise StackFailed(
+                f"FACET_PORT and FACET_PREFECT_PORT are both {settings.port}: set another for one of them."
+            )
         for name, port in (("FACET_PORT", settings.port), ("FACET_PREFECT_PORT", settings.prefect_port)):
             _check_port(name, settings.host, port)
         _prepare_database(settings)

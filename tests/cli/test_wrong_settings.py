@@ -85,6 +85,11 @@ def test_a_part_that_cannot_be_used_is_named(facet: Facet, settings: dict[str, s
         assert done.exception is None or isinstance(done.exception, SystemExit)
 
 
+def test_two_parts_of_a_stack_on_one_port_are_named(facet: Facet) -> None:
+    done = facet("up", FACET_PORT="18999", FACET_PREFECT_PORT="18999")
+    assert done.exit_code == 1 and "FACET_PORT and FACET_PREFECT_PORT are both 18999" in done.stderr
+
+
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
 def test_the_usual_urls_of_postgresql_are_taken(scheme: str) -> None:
     url = make_url(Settings(database_url=f"{scheme}://u:p%40ss@db/facet?sslmode=require").sqlalchemy_url)

@@ -41,7 +41,7 @@ from facet.models import (
 )
 from facet.services import Services
 from facet.settings import Settings
-from facet.storage import FolderStore, ObjectStore
+from facet.storage import FolderStore, ObjectStore, S3Store
 from tests.support.flow_runs import RecordedFlowRuns, age_runs, start
 from tests.support.images import add_images, picture, reload
 
@@ -274,6 +274,20 @@ def test_objects_without_a_row_and_of_former_results_are_removed_and_strangers_a
     assert counts(findings) == {"Objects without": (6, 6), "Objects that": (3, 0)}
     assert {found.key for found in store.objects("images/")} == (keys - stray) | strangers
     assert counts(audit()) == {"Objects that": (3, 0)}
+
+
+def test_parts_of_uploads_that_were_cut_short_are_removed(store: ObjectStore, audit: Audit) -> None:
+    if isinstance(store, FolderStore):  # a file that was cut short is an object there, and is removed as a stray
+        assert list(store.abort_uploads("images/", datetime.now(UTC))) == []
+        return
+    assert isinstance(store, S3Store)
+    key = f"images/{uuid4()}/original"
+    upload = store._client._create_multipart_upload(store._bucket, key, {})
+    store._client._upload_part(store._bucket, key, b"x" * 5 * 2**20, None, upload, 1)
+    findings = audit()
+    assert counts(findings) == {"Uploads in": (1, 1)}
+    assert findings["Uploads in"].examples == [key]
+    assert audit() == {}
 
 
 def test_a_young_object_is_left_alone_by_the_stores_own_time(
