@@ -26,6 +26,15 @@ log = logging.getLogger(__name__)
 
 _DISPATCH_LOCK = 0x_FACE7
 
+_WAITS = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+"""Seconds, the last in milliseconds: a PostgreSQL server whose machine is gone says nothing, and is not waited for."""
+
 
 class UTCDateTime(TypeDecorator[datetime]):
     """A point in time: timezone-aware in Python, UTC in every database."""
@@ -84,7 +93,8 @@ class Database:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
-            self.engine = create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+            waits = {name: value for name, value in _WAITS.items() if name not in make_url(url).query}
+            self.engine = create_engine(url, pool_pre_ping=True, connect_args=waits)
         drop_connections(self.engine)
         self._readers = sessionmaker(self.engine, expire_on_commit=False)
         writing = self.engine.execution_options(sqlite_begin="IMMEDIATE")

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -99,6 +100,16 @@ def test_a_pool_without_a_free_connection_is_an_outage(on_postgres: tuple[Databa
         connection.close()
     database.check()
     database.close()
+
+
+def test_a_server_that_falls_silent_is_not_waited_for_unless_the_url_says_so(postgres: str) -> None:
+    for query, timeout in (("", "25000"), ("?tcp_user_timeout=3000", "3000")):
+        database = Database(f"{postgres}/postgres{query}")
+        with database.read() as session:
+            driver: Any = session.connection().connection.dbapi_connection
+            options = driver.info.dsn_parameters
+        assert (options["tcp_user_timeout"], options["keepalives_idle"]) == (timeout, "10")
+        database.close()
 
 
 # ---- SQLite
