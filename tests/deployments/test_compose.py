@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import stat
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 from fastapi.testclient import TestClient
 
 from api.app import create_app
+from deployments import health
 from deployments.docker_pool import DockerPool
 from deployments.make_env import make_secrets, write
 from facet.services import Services
@@ -185,3 +187,11 @@ def test_a_docker_pools_template_holds_no_secret() -> None:
         "/etc/secrets/api_keys:/run/secrets/api_keys:ro",
         "/etc/secrets/facet_db_password:/run/secrets/facet_db_password:ro",
     ]
+
+
+def test_a_check_tells_whether_something_listens(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        check = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        assert health.main(check) == 0
+    assert health.main(check) == 1
+    assert "refused" in capsys.readouterr().out
