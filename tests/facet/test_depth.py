@@ -1,6 +1,7 @@
 """Pictures of more than 8 bits a channel look as they were meant to, whatever their numbers mean."""
 
 import io
+import zlib
 from typing import Any
 
 import cv2
@@ -136,6 +137,30 @@ def test_numbers_that_are_none_spoil_nothing_else(grey: NDArray[np.uint8]) -> No
         values[9, column], expected[9, column] = value, seen
     assert_looks_like(tiff(page(values)), expected)
     assert decode(tiff(page(np.full((4, 5), np.nan, np.float32))), max_pixels=LIMIT).max() == 0
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_numbers_have_their_order_where_they_are_compressed_too(order: str, grey: NDArray[np.uint8]) -> None:
+    wide = grey.astype(np.int64)
+    for values in (
+        (wide * 257).astype(U16),
+        (wide * 257 - 32768).astype(np.int16),
+        (wide * 2**24 - 2**31).astype(np.int32),
+        (grey / 255).astype(np.float32),
+    ):
+        each = page(values, order=order, compression=8)
+        each.strip = zlib.compress(each.strip)
+        assert_looks_like(tiff(each, order=order), grey)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("count", [12, 16])
+def test_planes_of_16_bits_are_read(count: int, order: str, rgb: NDArray[np.uint8]) -> None:
+    values = bits(rgb, count)
+    each = page(values, order=order, tag284=2)
+    planes = values.transpose(2, 0, 1)
+    each.strip, each.planes = planes.astype(planes.dtype.newbyteorder(order)).tobytes(), 3
+    assert_looks_like(tiff(each, order=order), rgb)
 
 
 @pytest.mark.parametrize("value", [0, 1, 255, 65535])

@@ -1,17 +1,15 @@
 """Each way in which a picture tells how it was held, in each format that has it."""
 
 import io
-import zlib
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 from PIL import Image as Pillow
-from PIL import TiffImagePlugin
 
 from facet.images import decode, read_header
-from tests.hostile.pictures import UNDO, encoded
-from tests.support.metadata import ELEMENT, SINGLE_QUOTES, exif, only_exif, with_chunk, xmp
+from tests.hostile.held import EXIF, WRITERS, XMP, held, jpeg, png, text
+from tests.hostile.pictures import encoded
+from tests.support.metadata import exif, with_chunk, xmp
 
 LIMIT = 10_000_000
 SIZE = (96, 64)
@@ -24,79 +22,11 @@ def upright(photo: bytes) -> Pillow.Image:
     return Pillow.open(io.BytesIO(photo)).convert("RGB").resize(SIZE)
 
 
-def held(upright: Pillow.Image, orientation: int) -> Pillow.Image:
-    """The picture as it is stored where this orientation turns it upright."""
-    return upright.transpose(UNDO[orientation]) if orientation in UNDO else upright
-
-
 def assert_upright(data: bytes, upright: Pillow.Image) -> None:
     header, pixels = read_header(data, max_pixels=LIMIT), decode(data, max_pixels=LIMIT)
     assert (header.width, header.height) == upright.size
     assert pixels.shape == (upright.height, upright.width, 3)
     assert np.abs(pixels.astype(int) - np.asarray(upright)).mean() < 8
-
-
-def jpeg(picture: Pillow.Image, *segments: bytes) -> bytes:
-    data = encoded(picture, "JPEG", quality=95)
-    marked = [b"\xff\xe1" + (len(segment) + 2).to_bytes(2) + segment for segment in segments]
-    return data[:2] + b"".join(marked) + data[2:]
-
-
-def profile(keyword: bytes, block: bytes) -> bytes:
-    """The compressed text in which ImageMagick keeps a block."""
-    text = b"\n" + keyword + b"\n%8d\n" % len(block) + block.hex().encode() + b"\n"
-    return b"Raw profile type " + keyword + b"\x00\x00" + zlib.compress(text)
-
-
-def text(packet: bytes, packed: bool = False) -> bytes:
-    head = b"XML:com.adobe.xmp\x00" + (b"\x01" if packed else b"\x00") + b"\x00\x00\x00"
-    return head + (zlib.compress(packet) if packed else packet)
-
-
-def png(picture: Pillow.Image, kind: bytes, data: bytes, late: bool) -> bytes:
-    return with_chunk(encoded(picture, "PNG"), kind, data, late=late)
-
-
-def tiff(picture: Pillow.Image, packet: bytes, tag: int | None = None) -> bytes:
-    tags = TiffImagePlugin.ImageFileDirectory_v2()
-    tags[700], tags.tagtype[700] = packet, 1
-    if tag is not None:
-        tags[274], tags.tagtype[274] = tag, 3
-    return encoded(picture, "TIFF", tiffinfo=tags)
-
-
-EXIF = b"Exif\x00\x00"
-XMP = b"http://ns.adobe.com/xap/1.0/\x00"
-Writer = Callable[[Pillow.Image, int], bytes]
-WRITERS: dict[str, Writer] = {
-    "jpeg, exif": lambda p, o: jpeg(p, EXIF + exif(o)),
-    "jpeg, xmp": lambda p, o: jpeg(p, XMP + xmp(o)),
-    "jpeg, xmp in single quotes": lambda p, o: jpeg(p, XMP + xmp(o, SINGLE_QUOTES)),
-    "jpeg, xmp element": lambda p, o: jpeg(p, XMP + xmp(o, ELEMENT)),
-    "jpeg, xmp of another prefix": lambda p, o: jpeg(p, XMP + xmp(o, SINGLE_QUOTES, prefix="t")),
-    "jpeg, exif of no sense and xmp": lambda p, o: jpeg(p, EXIF + exif(9), XMP + xmp(o)),
-    "png, exif": lambda p, o: png(p, b"eXIf", exif(o), False),
-    "png, late exif": lambda p, o: png(p, b"eXIf", exif(o), True),
-    "png, xmp": lambda p, o: png(p, b"iTXt", text(xmp(o, SINGLE_QUOTES)), False),
-    "png, late xmp": lambda p, o: png(p, b"iTXt", text(xmp(o)), True),
-    "png, late packed xmp": lambda p, o: png(p, b"iTXt", text(xmp(o, ELEMENT), True), True),
-    "png, profile": lambda p, o: png(p, b"zTXt", profile(b"exif", EXIF + exif(o)), False),
-    "png, late profile": lambda p, o: png(p, b"zTXt", profile(b"APP1", EXIF + exif(o)), True),
-    "png, late profile of xmp": lambda p, o: png(p, b"zTXt", profile(b"xmp", xmp(o)), True),
-    "transparent png, late exif": lambda p, o: png(p.convert("RGBA"), b"eXIf", exif(o), True),
-    "webp, exif": lambda p, o: encoded(p, "WEBP", lossless=True, exif=exif(o)),
-    "webp, xmp": lambda p, o: encoded(p, "WEBP", lossless=True, xmp=xmp(o, SINGLE_QUOTES)),
-    "tiff, xmp": lambda p, o: tiff(p, xmp(o)),
-    "tiff, xmp in single quotes": lambda p, o: tiff(p, xmp(o, SINGLE_QUOTES)),
-    "tiff, tag of no sense and xmp": lambda p, o: tiff(p, xmp(o, ELEMENT), tag=0),
-    "tiff, tag and stale xmp": lambda p, o: tiff(p, xmp(1 + o % 8), tag=o),
-    "avif, container": lambda p, o: encoded(p, "AVIF", quality=95, exif=exif(o)),
-    "avif, exif": lambda p, o: only_exif(p, "AVIF", o),
-    "avif, xmp": lambda p, o: encoded(p, "AVIF", quality=95, xmp=xmp(o, SINGLE_QUOTES)),
-    "heif, container": lambda p, o: encoded(p, "HEIF", quality=95, exif=EXIF + exif(o)),
-    "heif, exif": lambda p, o: only_exif(p, "HEIF", o),
-    "heif, xmp": lambda p, o: encoded(p, "HEIF", quality=95, xmp=xmp(o, SINGLE_QUOTES)),
-}
 
 
 @pytest.mark.parametrize("name", WRITERS)

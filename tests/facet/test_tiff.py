@@ -12,11 +12,11 @@ from PIL import Image as Pillow
 from facet.errors import ImageError
 from facet.images import check, decode, read_header
 from tests.hostile.pictures import UNDO, encoded
-from tests.support.tiff import BYTE, SHORT, Page, page, tiff
+from tests.hostile.raw import RAW
+from tests.support.tiff import SHORT, Page, page, tiff
 
 LIMIT = 10_000_000
 REDUCED, SINGLE_PAGE, MASK = 1, 2, 4
-CFA, LINEAR_RAW = 32803, 34892
 
 
 @pytest.fixture(scope="module")
@@ -100,57 +100,6 @@ def test_a_file_that_is_cut_behind_its_small_copy_is_not_taken_for_it(photo_pixe
     )
 
 
-def sensor(**tags: int) -> Page:
-    return page(np.full((60, 90), 700, np.uint16), **tags)
-
-
-def thumbnail(below: list[Page] | None = None, **tags: int) -> Page:
-    return page(np.full((16, 24, 3), 99, np.uint8), subfile=REDUCED, below=below or [], **tags)
-
-
-def with_bytes(each: Page, tag: int, *values: int) -> Page:
-    each.tags[tag] = (BYTE, list(values))
-    return each
-
-
-RAW: dict[str, Callable[[], bytes]] = {
-    "nef": lambda: tiff(
-        thumbnail([page(np.ones((30, 45, 3), np.uint8), subfile=REDUCED), sensor(photometric=CFA, compression=34713)])
-    ),
-    "nef, big-endian": lambda: tiff(
-        page(
-            np.ones((16, 24, 3), np.uint8),
-            order=">",
-            subfile=REDUCED,
-            below=[page(np.ones((60, 90), np.uint16), order=">", photometric=CFA)],
-        ),
-        order=">",
-    ),
-    "dng": lambda: tiff(with_bytes(thumbnail([sensor(photometric=CFA)]), 50706, 1, 4, 0, 0)),
-    "linear dng": lambda: tiff(thumbnail([page(np.ones((60, 90, 3), np.uint16), photometric=LINEAR_RAW)])),
-    "dng of one page": lambda: tiff(with_bytes(sensor(photometric=CFA), 50706, 1, 4, 0, 0)),
-    "dng of a picture": lambda: tiff(with_bytes(page(np.ones((60, 90, 3), np.uint8)), 50706, 1, 6, 0, 0)),
-    "big dng": lambda: tiff(with_bytes(thumbnail([sensor(photometric=CFA)]), 50706, 1, 7, 1, 0), big=True),
-    "arw": lambda: tiff(thumbnail([sensor(photometric=CFA, compression=32767)])),
-    "sr2, full first page": lambda: tiff(page(np.ones((60, 90, 3), np.uint8), below=[sensor(photometric=CFA)])),
-    "pef": lambda: tiff(sensor(photometric=CFA, compression=65535), thumbnail()),
-    "srw": lambda: tiff(thumbnail([sensor(photometric=CFA, compression=32770)])),
-    "dcr": lambda: tiff(thumbnail(), sensor(compression=65000)),
-    "erf, by its pattern alone": lambda: tiff(thumbnail([with_bytes(sensor(), 33422, 0, 1, 1, 2)])),
-    "mos": lambda: tiff(with_bytes(page(np.ones((60, 90, 3), np.uint8)), 34310, 0)),
-    "cr2": lambda: b"II*\x00" + struct.pack("<I", 16) + b"CR\x02\x00" + bytes(400),
-    "iiq": lambda: b"II*\x00" + struct.pack("<I", 400) + b"IIII" + bytes(400),
-    "orf": lambda: b"IIRO\x08\x00\x00\x00" + bytes(400),
-    "orf of old": lambda: b"IIRS\x08\x00\x00\x00" + bytes(400),
-    "rw2": lambda: b"IIU\x00\x18\x00\x00\x00" + bytes(400),
-    "raf": lambda: b"FUJIFILMCCD-RAW 0201" + bytes(400),
-    "cr3": lambda: struct.pack(">I4s4sI4s4s", 24, b"ftyp", b"crx ", 1, b"crx ", b"isom") + bytes(400),
-    "crw": lambda: b"II\x1a\x00\x00\x00HEAPCCDR" + bytes(400),
-    "mrw": lambda: b"\x00MRM" + bytes(400),
-    "x3f": lambda: b"FOVb" + bytes(400),
-}
-
-
 @pytest.mark.parametrize("make", RAW)
 def test_camera_raw_is_refused_by_its_name(make: str) -> None:
     code, words = code_and_words(RAW[make]())
@@ -173,6 +122,10 @@ def test_camera_raw_is_refused_by_its_name(make: str) -> None:
         (lambda: tiff(page(np.ones((20, 30, 3), np.uint32))), "3 channels of 32-bit unsigned integers"),
         (lambda: tiff(page(np.ones((20, 30, 3), np.int16))), "3 channels of 16-bit signed integers"),
         (lambda: tiff(page(np.ones((20, 30, 2), np.uint16), photometric=1, tag338=2)), "2 channels of 16-bit"),
+        (
+            lambda: tiff(page(np.ones((20, 30, 4), np.uint16), photometric=5, tag284=2)),
+            "planes that are not compressed",
+        ),
         (lambda: tiff(page(np.ones((20, 30), np.uint16), photometric=3)), "16-bit unsigned integers .palette"),
     ],
     ids=str,

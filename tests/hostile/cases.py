@@ -11,13 +11,18 @@ FOLDER = Path(__file__).parents[3] / "shared" / "data" / "hostile"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A file; `expect` is decode, reject or no-crash, and `faces` are boxes [x, y, width, height] where known."""
+    """A file; `expect` is decode, reject or no-crash, and `faces` are boxes [x, y, width, height] where known.
+
+    `size`, width and height, is that of the upright picture; `words` are part of what a refused one's sender reads.
+    """
 
     name: str
     category: str
     expect: str
     data: bytes
     faces: list[Box] | None = None
+    size: tuple[int, int] | None = None
+    words: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +54,22 @@ class Outcome:
             return f"refused: {self.problem}"
         if self.case.expect == "reject" and taken:
             return "taken"
+        if not taken and self.case.words and self.case.words not in str(self.problem):
+            return f"told {self.problem!r}, without {self.case.words!r}"
         if self._faces and self._faces.missed:
             return f"not found: {self._faces.missed}"
+        return None
+
+    @property
+    def misplaced(self) -> str | None:
+        """What lies elsewhere than in the upright picture, if it was taken: its edges, or a face that is known."""
+        if self.image is None or self.image["status"] != "completed":
+            return None
+        size = (self.image["width"], self.image["height"])
+        if self.case.size and size != self.case.size:
+            return f"{size[0]} × {size[1]} pixels instead of {self.case.size[0]} × {self.case.size[1]}"
+        if self._faces and self._faces.missed:
+            return f"not at {self._faces.missed}, but at {self._faces.more}"
         return None
 
     @property

@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.hostile.cases import Case, Outcome, listed
+from tests.hostile.faults import written
+from tests.hostile.kinds import kinds
 from tests.hostile.pictures import generated
 from tests.support.stack import ROOT, Stack, new_stack, started
 
@@ -85,10 +87,16 @@ def _send(stack: Stack, case: Case) -> Outcome:
     return Outcome(case, answer.status_code, body.get("code"), image, seconds, body.get("detail"))
 
 
+def every_case(photo: bytes) -> list[Case]:
+    """Those of the folders beside the checkout, where they are, and those that the project makes itself."""
+    return [*listed(), *written(), *generated(photo), *kinds(photo)]
+
+
 def summary(outcomes: Sequence[Outcome], child_mb: int) -> dict[str, float]:
     return {
         "files": len(outcomes),
         "wrong_class": sum(outcome.wrong is not None for outcome in outcomes),
+        "misplaced": sum(outcome.misplaced is not None for outcome in outcomes),
         "server_errors": sum(outcome.status >= 500 for outcome in outcomes),
         "false_alarms": sum(len(outcome.false_alarms) for outcome in outcomes),
         "max_seconds": round(max(outcome.seconds for outcome in outcomes), 1),
@@ -109,12 +117,14 @@ def print_table(outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         if outcome.wrong:
             console.print(f"[red]wrong[/red] {outcome.case.name} ({outcome.case.expect}): {outcome.wrong}")
+        if outcome.misplaced:
+            console.print(f"[red]misplaced[/red] {outcome.case.name}: {outcome.misplaced}")
         for box in outcome.false_alarms:
             console.print(f"a face where none is: {outcome.case.name} {box}")
 
 
 def main() -> int:
-    cases = listed() or generated((ROOT / "examples" / "eileen-collins.jpg").read_bytes())
+    cases = every_case((ROOT / "examples" / "eileen-collins.jpg").read_bytes())
     with tempfile.TemporaryDirectory() as folder:
         stack = new_stack(Path(folder) / "home", **SIDE)
         with started(stack), ChildMemory(stack) as memory:
@@ -122,7 +132,7 @@ def main() -> int:
     print_table(outcomes)
     figures = summary(outcomes, memory.megabytes)
     print(json.dumps(figures))
-    good = figures["wrong_class"] == figures["server_errors"] == 0
+    good = figures["wrong_class"] == figures["misplaced"] == figures["server_errors"] == 0
     return 0 if good and figures["max_seconds"] <= MAX_SECONDS and memory.megabytes <= MAX_CHILD_MB else 1
 
 

@@ -14,11 +14,12 @@ Value = tuple[int, Sequence[float]]
 
 @dataclass
 class Page:
-    """`tags` by number, each of a type and values; its pixels are one strip; `below` are its SubIFDs."""
+    """`tags` by number, each of a type and values; its pixels are one strip a plane; `below` are its SubIFDs."""
 
     tags: dict[int, Value]
     strip: bytes
     below: list["Page"] = field(default_factory=list)
+    planes: int = 1
 
 
 def page(pixels: NDArray[np.generic], *, order: str = "<", below: Sequence[Page] = (), **named: int) -> Page:
@@ -57,7 +58,9 @@ def tiff(*pages: Page, order: str = "<", big: bool = False) -> bytes:
 def _write(data: bytearray, page: Page, order: str, big: bool, following: int) -> int:
     word, room = ("Q", 8) if big else ("I", 4)
     below = [_write(data, each, order, big, 0) for each in page.below]
-    tags = dict(page.tags) | {273: (LONG, [len(data)]), 279: (LONG, [len(page.strip)])}
+    length = len(page.strip) // page.planes
+    starts = range(len(data), len(data) + length * page.planes, length)
+    tags = dict(page.tags) | {273: (LONG, starts), 279: (LONG, [length] * page.planes)}
     data += page.strip + bytes(len(page.strip) & 1)
     if below:
         tags[330] = (16 if big else LONG, below)
