@@ -121,7 +121,12 @@ def _check_local(scope: Scope, headers: Headers, listed_origins: Sequence[str]) 
         raise Problem(403, "loopback-only", f"Without an API key Facet answers on loopback only. {fix}")
     origin = headers.get("origin", "")
     if scope["method"] != "GET" and origin and origin not in listed_origins and not is_loopback(_host_of(origin)):
-        raise Problem(403, "cross-site", "While no API key is configured, pages of other sites may change nothing.")
+        raise Problem(
+            403,
+            "cross-site",
+            "While no API key is configured, pages of other sites may change nothing. "
+            "Use the console's own page, or list the origin in FACET_CORS_ORIGINS.",
+        )
 
 
 def _host_of(origin: str) -> str:
@@ -151,7 +156,7 @@ def _needs(needed: KeyScope) -> Callable[..., Principal]:
             raise _not_known("")
         if not principal.scope.covers(needed):
             challenge = f'Bearer realm="facet", error="insufficient_scope", scope="{needed}"'
-            detail = f"This needs a key of the scope {needed}; this one's is {principal.scope}."
+            detail = f"This needs a key of the scope {needed}; this one's is {principal.scope}. Send one that has it."
             raise Problem(403, "scope", detail, headers={"WWW-Authenticate": challenge})
         return principal
 

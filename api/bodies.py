@@ -13,7 +13,8 @@ from starlette.datastructures import FormData, UploadFile
 
 from api import schemas
 from api.body_limits import FIELDS
-from api.problems import FieldError, Problem
+from api.forms import is_nothing, problem, read_form
+from api.problems import Problem
 from facet.addresses import UrlRefused
 from facet.services import Services
 from facet.settings import Settings
@@ -78,10 +79,10 @@ async def _batch(request: Request) -> AsyncIterator[Sent[list[dict[str, Any]]]]:
         items = body.get("images") if isinstance(body, dict) else None
         if not isinstance(items, list):
             raise _invalid("images", "Input should be a list", "Send a list of objects with image_url and request_id.")
-        yield Sent(_counted(items, limit), await _refused_urls(request, items))
+        yield Sent(_counted(items, limit, "images"), await _refused_urls(request, items))
         return
     async with _form(request, files=limit + 1, fields=FIELDS + limit) as form:
-        items = _counted(_items(form), limit)
+        items = _counted(_items(form), limit, "image")
         yield Sent(items, await _refused_urls(request, items))
 
 
@@ -101,7 +102,7 @@ def validated(model: type[Body], fields: Any) -> Body:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        errors = error.errors(include_url=False, include_context=False, include_input=False)
+        errors = error.errors(include_url=False, include_input=False)
         raise RequestValidationError([entry | {"loc": ("body", *entry["loc"])} for entry in errors]) from None
 
 
@@ -115,17 +116,14 @@ def _items(form: FormData) -> list[dict[str, Any]]:
     return [shared | {"image": image, "request_id": name} for image, name in zip(images, ids, strict=True)]
 
 
-def _counted(items: list[Any], limit: int) -> list[Any]:
+def _counted(items: list[Any], limit: int, field: str) -> list[Any]:
     if not 0 < len(items) <= limit:
-        field = "image" if items and isinstance(items[0], dict) and "image" in items[0] else "images"
         raise _invalid(field, f"The batch has {len(items)} images", f"Send 1 to {limit}.")
     return items
 
 
 def _invalid(field: str, message: str, fix: str) -> Problem:
-    return Problem(
-        422, "invalid", f"{field}: {message}. {fix}", errors=[FieldError(field=field, message=message, fix=fix)]
-    )
+    return problem(422, "invalid", field, message, fix)
 
 
 def _settings(request: Request) -> Settings:
@@ -146,9 +144,11 @@ async def _json(request: Request) -> Any:
 
 @asynccontextmanager
 async def _form(request: Request, *, files: int, fields: int = FIELDS) -> AsyncIterator[FormData]:
-    part = _settings(request).max_field_bytes
-    async with request.form(max_files=files, max_fields=fields, max_part_size=part) as form:
-        yield FormData([(name, value) for name, value in form.multi_items() if value != ""])  # an empty one is none
+    form = await read_form(request, files=files, fields=fields, field_bytes=_settings(request).max_field_bytes)
+    try:
+        yield FormData([(name, value) for name, value in form.multi_items() if not is_nothing(value)])
+    finally:
+        await form.close()
 
 
 def without_file(item: Any) -> tuple[Any, UploadFile | None]:

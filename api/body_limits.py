@@ -15,7 +15,8 @@ class BodyTooLarge(HTTPException):
     """The body is over its limit, as it was announced or as it came."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(413, f"The body is too large. Send at most {limit} bytes.")
+        self.fix = f"Send at most {limit} bytes."
+        super().__init__(413, f"The body is too large. {self.fix}")
 
 
 class BodyLimits:

@@ -5,6 +5,8 @@ always the scope's `root_path`, and part of its `path`, as ASGI wants it. A fina
 client is redirected, out of the prefix or with its photo sent twice.
 """
 
+from starlette.requests import Request
+from starlette.routing import Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _LEGACY = "/api/image/"
@@ -15,6 +17,21 @@ _EXACT = {"/", _LEGACY, "/metrics/"}
 def path_of(scope: Scope) -> str:
     """The path within the API: decoded, without the prefix."""
     return str(scope["path"]).removeprefix(scope.get("root_path", ""))
+
+
+def allowed_methods(request: Request) -> list[str]:
+    """Those that a path takes; none where there is nothing."""
+    scope = {**request.scope, "root_path": request.scope.get("app_root_path", request.scope.get("root_path", ""))}
+
+    def takes(method: str) -> bool:
+        return any(
+            route.matches({**scope, "method": method})[0] is Match.FULL
+            and (method == "GET" or not isinstance(route, Mount))
+            for route in request.app.routes
+        )
+
+    methods = [method for method in ("GET", "POST", "PUT", "PATCH", "DELETE") if takes(method)]
+    return methods + ["HEAD"] * ("GET" in methods) + ["OPTIONS"] * bool(methods)
 
 
 class Canonical:

@@ -6,12 +6,14 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
 from api.body_limits import BodyTooLarge
+from api.canonical import allowed_methods
+from api.field_errors import FieldError, field_error
 from api.security_headers import SECURITY_HEADERS
 from facet.addresses import UrlRefused
 from facet.cursors import BadCursor
@@ -23,14 +25,6 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER = "5"
 _RETRY_LATER = "30"
-
-
-class FieldError(BaseModel):
-    """One field that is wrong."""
-
-    field: str = Field(examples=["min_confidence"])
-    message: str = Field(examples=["Input should be less than or equal to 1"])
-    fix: str = Field(examples=["Send a number from 0 to 1."])
 
 
 class ProblemDetails(BaseModel):
@@ -70,7 +64,7 @@ def responses(*statuses: int, public: bool = False) -> dict[int | str, dict[str,
 
 
 _IMAGE_ERRORS = {
-    "not-a-picture": (415, f"Send a picture in one of these formats: {FORMATS}."),
+    "not-a-picture": (415, f"Send the file's own bytes, not base64, in one of these formats: {FORMATS}."),
     "unsupported": (415, "Send it as a JPEG of 8 bits a channel, or as a PNG or TIFF of 8 or 16."),
     "too-large": (413, "Send a smaller picture."),
     "undecodable": (422, "Send the whole, undamaged file."),
@@ -95,7 +89,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(BodyTooLarge)
     async def on_too_large(request: Request, error: BodyTooLarge) -> JSONResponse:
-        return _answer(413, "too-large", error.detail)
+        fields = [FieldError(field="body", message="The body is too large", fix=error.fix)]
+        return _answer(413, "too-large", error.detail, fields)
 
     @app.exception_handler(BadCursor)
     async def on_bad_cursor(request: Request, error: BadCursor) -> JSONResponse:
@@ -119,9 +114,18 @@ def install(app: FastAPI) -> None:
         return _answer(problem.status, problem.code, problem.detail, problem.errors)
 
     @app.exception_handler(HTTPException)
-    async def on_http(request: Request, error: HTTPException) -> JSONResponse:
+    async def on_http(request: Request, error: HTTPException) -> Response:
+        allowed = allowed_methods(request) if error.status_code == 405 else []
+        headers = {"Allow": ", ".join(allowed)} if allowed else error.headers
+        if request.method == "OPTIONS" and allowed:
+            return Response(status_code=204, headers=headers)
+        details = {
+            404: f"There is nothing at {request.url.path}. /docs lists the paths.",
+            405: f"{request.method} is not allowed here. Use {' or '.join(allowed)}.",
+        }
         phrase = HTTPStatus(error.status_code).phrase
-        return _answer(error.status_code, phrase.lower().replace(" ", "-"), error.detail, headers=error.headers)
+        detail = details.get(error.status_code, error.detail)
+        return _answer(error.status_code, phrase.lower().replace(" ", "-"), detail, headers=headers)
 
     @app.exception_handler(Exception)
     async def on_bug(request: Request, error: Exception) -> JSONResponse:
@@ -154,7 +158,7 @@ def of_url(error: UrlRefused, field: str) -> Problem:
 
 def invalid(error: RequestValidationError) -> Problem:
     """Fields that are wrong."""
-    errors = [_field_error(entry) for entry in error.errors()]
+    errors = [field_error(entry) for entry in error.errors()]
     detail = " ".join(f"{e.field}: {e.message}. {e.fix}".strip() for e in errors)
     return Problem(422, "invalid", detail, errors=errors)
 
@@ -168,12 +172,6 @@ def details(problem: Problem) -> ProblemDetails:
         code=problem.code,
         errors=problem.errors,
     )
-
-
-def _field_error(entry: dict[str, Any]) -> FieldError:
-    field = ".".join(str(part) for part in entry["loc"][1:]) or str(entry["loc"][0])
-    fix = "Add the field to the request." if entry["type"] == "missing" else "Mend the field's value and send it again."
-    return FieldError(field=field, message=entry["msg"], fix=fix)
 
 
 def _answer(

@@ -51,4 +51,6 @@ def redeliver(state: AppState, who: Submitter, response: Response, delivery_id: 
 
 
 def _unknown(delivery_id: UUID) -> Problem:
-    return Problem(404, "unknown-delivery", f"There is no delivery {delivery_id}. Its image may have been removed.")
+    return Problem(
+        404, "unknown-delivery", f"There is no delivery {delivery_id}. Check the id; its image may have been removed."
+    )

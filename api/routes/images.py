@@ -82,7 +82,9 @@ def get_annotated(
     try:
         picture = state.services.renditions.draw(image, style, max_side=max_side)
     except (ObjectNotFound, ImageError):
-        raise Problem(404, "gone", "The photo was lost from the object store, so nothing can be drawn on it.") from None
+        raise Problem(
+            404, "gone", "The photo was lost from the object store, so nothing can be drawn on it. Submit it again."
+        ) from None
     return Response(picture, media_type="image/jpeg", headers=headers)
 
 
@@ -96,7 +98,7 @@ def get_flow_run(state: AppState, who: Reader, image_id: UUID) -> RedirectRespon
     """Go to the image's flow run in the Prefect UI."""
     image = find(state, image_id, who)
     if image.run is None or image.run.flow_run_id is None:
-        raise Problem(404, "not-yet", "The image waits in the queue; no flow run has taken it yet.")
+        raise Problem(404, "not-yet", "The image waits in the queue; no flow run has taken it yet. Try again shortly.")
     return RedirectResponse(ui_url(image.run.flow_run_id, state.services.settings))
 
 
@@ -127,10 +129,13 @@ def _why_not_annotated(image: Image) -> tuple[str, str]:
             f"The image is {image.status}; its annotated picture is not there yet. Try again shortly.",
         )
     if image.status is ImageStatus.COMPLETED and image.annotate is not Annotation.NONE:
-        return "gone", "The annotated picture was lost from the object store, and could not be drawn anew."
+        return (
+            "gone",
+            "The annotated picture was lost, and could not be drawn anew. Submit the photo again.",
+        )
     if image.status is ImageStatus.COMPLETED:
         return "not-annotated", "The image was submitted with annotate=none. Add ?style=boxes to have it drawn now."
-    return "no-result", f"The image is {image.status}: {image.failure_reason}"
+    return "no-result", f"The image is {image.status}: {image.failure_reason} Submit it again once that is mended."
 
 
 def find(state: State, image_id: UUID, who: Principal) -> Image:

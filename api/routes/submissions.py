@@ -11,7 +11,8 @@ from starlette.datastructures import UploadFile
 
 from api import bodies, problems, schemas, views
 from api.access import Submitter
-from api.problems import FieldError, Problem, responses
+from api.field_errors import FieldError
+from api.problems import Problem, responses
 from api.state import AppState, State
 from facet.access import Principal
 from facet.addresses import UrlRefused
@@ -74,7 +75,7 @@ def submit(
     ":batch",
     status_code=202,
     response_model=schemas.BatchAccepted,
-    responses=responses(400, 409, 413, 422, 503),
+    responses=responses(400, 409, 413, 415, 422, 503),
     openapi_extra=bodies.content(schemas.BatchUpload, schemas.BatchLinks),
 )
 def submit_batch(
@@ -197,6 +198,8 @@ def store(
 
 def _read(image: UploadFile, settings: Settings) -> bytes:
     data = image.file.read(settings.max_image_bytes + 1)
+    if not data:
+        raise problems.of_image(ImageError("not-a-picture", "The file is empty."))
     if len(data) > settings.max_image_bytes:
         message, fix = "The file is too large.", f"Send at most {settings.max_image_bytes} bytes."
         error = FieldError(field="image", message=message, fix=fix)
