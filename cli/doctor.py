@@ -15,6 +15,8 @@ import typer
 from pydantic import ValidationError
 from sqlalchemy import text
 
+from cli.doctor_prefect import PrefectExamination
+from cli.faults import Faulty
 from cli.services import find_prefect
 from facet.database import Database
 from facet.errors import Unavailable
@@ -31,14 +33,6 @@ class Check:
     ok: bool
     detail: str
     fix: str = ""
-
-
-class Faulty(Exception):
-    """What is wrong, and how to mend it."""
-
-    def __init__(self, detail: str, fix: str) -> None:
-        super().__init__(detail)
-        self.fix = fix
 
 
 def doctor(
@@ -68,7 +62,7 @@ def examine() -> list[Check]:
             for variable, message in wrong_settings(error)
         ]
     find_prefect(settings)
-    prefect_url = os.environ["PREFECT_API_URL"].rstrip("/")
+    prefect = PrefectExamination(os.environ["PREFECT_API_URL"].rstrip("/"), settings)
     database = Database(settings.sqlalchemy_url)
     parts: dict[str, Callable[[], str]] = {
         "versions": _versions,
@@ -76,11 +70,12 @@ def examine() -> list[Check]:
         "migrations": lambda: _migrations(database),
         "store": lambda: _store(settings),
         "detector": lambda: _detector(settings),
-        "Prefect": lambda: _prefect(prefect_url),
-        "work pool": lambda: _work_pool(prefect_url, settings),
-        "deployments": lambda: _deployments(prefect_url),
-        "worker": lambda: _worker(prefect_url, settings),
-        "clock": lambda: _clock(database, prefect_url),
+        "Prefect": prefect.server,
+        "work pool": prefect.work_pool,
+        "deployments": prefect.deployments,
+        "flow runs": prefect.flow_runs,
+        "worker": prefect.worker,
+        "clock": lambda: _clock(database, prefect),
         "API": lambda: _api(settings),
     }
     checks = []
@@ -91,6 +86,7 @@ def examine() -> list[Check]:
             checks.append(Check(name, False, str(fault), fault.fix))
         except Exception as error:
             checks.append(Check(name, False, f"{type(error).__name__}: {error}", "Mend what was checked before it."))
+    prefect.close()
     database.close()
     return checks
 
@@ -152,63 +148,11 @@ def _detector(settings: Settings) -> str:
     return f"{made.name} {made.version}"
 
 
-def _prefect(url: str) -> str:
-    try:
-        server = httpx.get(f"{url}/admin/version", timeout=10).raise_for_status().json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise Faulty(
-            f"{url} does not answer: {error!r}", "Start the Prefect server, or mend PREFECT_API_URL."
-        ) from error
-    if server != version("prefect"):
-        raise Faulty(
-            f"{url} is Prefect {server}, and this is {version('prefect')}.", "Install the same version on both sides."
-        )
-    return f"{url}, version {server}"
-
-
-def _work_pool(url: str, settings: Settings) -> str:
-    from deployments.names import WORK_QUEUES
-
-    pool = httpx.get(f"{url}/work_pools/{settings.work_pool}", timeout=10)
-    if pool.status_code == 404:
-        raise Faulty(f"There is no work pool {settings.work_pool}.", "facet deploy")
-    if pool.raise_for_status().json()["is_paused"]:
-        raise Faulty(f"The work pool {settings.work_pool} is paused.", "Resume it in the Prefect UI.")
-    answer = httpx.post(f"{url}/work_pools/{settings.work_pool}/queues/filter", json={}, timeout=10)
-    queues = {queue["name"]: queue for queue in answer.raise_for_status().json()}
-    if missing := WORK_QUEUES.keys() - queues.keys():
-        raise Faulty(f"Work queues are missing: {', '.join(sorted(missing))}.", "facet deploy")
-    if paused := [name for name in WORK_QUEUES if queues[name]["is_paused"]]:
-        raise Faulty(f"Work queues are paused: {', '.join(paused)}.", "Resume them in the Prefect UI.")
-    return f"{settings.work_pool}, with the queues {', '.join(WORK_QUEUES)}"
-
-
-def _deployments(url: str) -> str:
-    from deployments.names import DEPLOYMENTS
-
-    found = [httpx.get(f"{url}/deployments/name/{name}", timeout=10) for name in DEPLOYMENTS]
-    missing = [name for name, answer in zip(DEPLOYMENTS, found, strict=True) if answer.status_code == 404]
-    if missing:
-        raise Faulty(f"Deployments are missing: {', '.join(missing)}.", "facet deploy")
-    return ", ".join(name.partition("/")[2] for name in DEPLOYMENTS)
-
-
-def _worker(url: str, settings: Settings) -> str:
-    answer = httpx.post(f"{url}/work_pools/{settings.work_pool}/workers/filter", json={}, timeout=10)
-    if answer.status_code == 404:
-        raise Faulty("There is no work pool to serve.", "facet deploy")
-    online = [worker for worker in answer.raise_for_status().json() if worker["status"] == "ONLINE"]
-    if not online:
-        raise Faulty(f"No worker serves {settings.work_pool}: runs are made, and wait.", "facet worker")
-    return f"{len(online)} online"
-
-
-def _clock(database: Database, prefect_url: str) -> str:
+def _clock(database: Database, prefect: PrefectExamination) -> str:
     """Leases go by the database's clock; Prefect's schedules and tokens by the machines'."""
     with database.read() as session:
         apart = {"the database's": (database.now(session) - datetime.now(UTC)).total_seconds()}
-    date = httpx.get(f"{prefect_url}/health", timeout=10).headers["date"]
-    apart["Prefect's"] = (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()
+    apart["Prefect's"] = (parsedate_to_datetime(prefect.date()) - datetime.now(UTC)).total_seconds()
     wrong = [
         f"{whose} clock is {seconds:+.0f} s from this one"
         for whose, seconds in apart.items()

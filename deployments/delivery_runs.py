@@ -6,8 +6,7 @@ is there, one run waits, and not one a second. The deployment's own schedule mak
 
 from datetime import UTC, datetime, timedelta
 
-import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterId,
@@ -18,11 +17,11 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Crashed
 
 from deployments.names import DELIVER_DEPLOYMENT
-from facet.errors import Unavailable
+from deployments.placement import place
+from deployments.prefect_calls import PrefectCalls
 from facet.webhooks import Deliveries
 
 _UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING]
@@ -37,25 +36,17 @@ class DeliveryRuns:
     def __init__(self, deliveries: Deliveries, pending_seconds: float = 120) -> None:
         self._deliveries = deliveries
         self._pending = timedelta(seconds=pending_seconds)
-        self._client: SyncPrefectClient | None = None
+        self._calls = PrefectCalls()
 
     def look(self) -> bool:
         """Make a run if a callback is due and none is on its way. Returns whether it did. Raises Unavailable."""
         if not self._deliveries.is_due():
             return False
-        try:
-            if self._client is None:
-                self._client = get_client(sync_client=True, httpx_settings={"timeout": 15.0})
-            return self._create(self._client)
-        except ObjectNotFound as error:
-            raise Unavailable(
-                f"Prefect does not know the deployment {DELIVER_DEPLOYMENT}: run `facet deploy`."
-            ) from error
-        except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError) as error:
-            raise Unavailable(f"Prefect does not answer: {type(error).__name__}.") from error
+        with self._calls.client() as client:
+            return self._create(client)
 
     def _create(self, client: SyncPrefectClient) -> bool:
-        deployment_id = client.read_deployment_by_name(DELIVER_DEPLOYMENT).id
+        deployment_id = place(client, DELIVER_DEPLOYMENT).id
         now = datetime.now(UTC)
         unfinished = client.read_flow_runs(
             deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment_id])),
@@ -69,14 +60,14 @@ class DeliveryRuns:
         if any(self._is_alive(run, now) for run in unfinished):
             return False
         for run in unfinished:  # else it would hold the deployment's only slot, and the new run be cancelled
-            client.set_flow_run_state(run.id, Crashed(message="The run has died without a word."), force=True)
+            client.set_flow_run_state(run.id, Crashed(message="It has died, or waits in no work queue."), force=True)
         # Several API processes that look at the same time make one run.
         key = f"due-{int(now.timestamp() // _SAME_SECONDS)}"
         client.create_flow_run_from_deployment(deployment_id, idempotency_key=key)
         return True
 
     def _is_alive(self, run: FlowRun, now: datetime) -> bool:
-        """Whether it waits for a worker, or was taken by one not too long ago."""
+        """Whether it waits for a worker in a work queue, or was taken by one not too long ago."""
         if run.state is None or run.state.type is StateType.SCHEDULED:
-            return True
+            return run.work_queue_id is not None
         return run.state.timestamp > now - (self._pending if run.state.type is StateType.PENDING else _LONGEST)

@@ -19,6 +19,7 @@ from deployments.alerts import NoSuchBlock, alert, make_webhook
 from deployments.automations import make_automations
 from deployments.docker_pool import DockerPool
 from deployments.names import DETECT_DEPLOYMENT, WORK_QUEUES
+from deployments.placement import remove_stranded
 from facet.settings import Settings
 
 _HERE = Path(__file__).parent
@@ -61,6 +62,8 @@ def deploy(
     )
     if done.returncode:
         raise DeployFailed(f"The deployments cannot be made:\n{done.stdout}{done.stderr}")
+    with get_client(sync_client=True) as client:
+        remove_stranded(client)
     if block := make_webhook(alert_webhook) if alert_webhook else alert_block:
         with get_client(sync_client=True) as client:
             try:

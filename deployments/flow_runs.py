@@ -1,34 +1,35 @@
 """The dispatcher's view of Prefect: create flow runs, ask how they fare, and report dead ones."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from uuid import UUID
 
-import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
-    DeploymentFilter,
-    DeploymentFilterId,
+    FlowFilter,
+    FlowFilterName,
     FlowRunFilter,
     FlowRunFilterId,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, get_current_settings
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Crashed
 
-from deployments.names import DETECT_DEPLOYMENT, REPROCESS_DEPLOYMENT
+from deployments.names import DEPLOYMENTS, DETECT_DEPLOYMENT, REPROCESS_DEPLOYMENT
+from deployments.placement import find_deployments, place
+from deployments.prefect_calls import PrefectCalls, refuses_content
 from facet.dispatch import Created, Dispatcher, Fate, Underway
-from facet.errors import Refused, Unavailable
 from facet.models import Image, Lane
 from facet.services import Services
 from facet.settings import Settings
+
+log = logging.getLogger(f"facet.{__name__}")
 
 _FATES = {
     StateType.COMPLETED: Fate.COMPLETED,
@@ -37,38 +38,61 @@ _FATES = {
     StateType.CANCELLED: Fate.CANCELLED,
     StateType.PAUSED: Fate.SUSPENDED,
 }
+_NOT_CANCELLED = "no longer exists"
+"""A worker cancels a run of which the deployment was deleted, with these words; nobody has asked for that."""
 
-_FOR_EVER = {400, 409, 413, 422}
 _UNDERWAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 _MOST_TAGGED = 4
+_PAGE = 200  # more flow runs Prefect tells of in no answer
 
 
 class PrefectFlowRuns:
-    """Flow runs that the application asks for, through one client that is opened when it is first needed."""
+    """Flow runs that the application asks for."""
 
     def __init__(self, pending_seconds: float = 120) -> None:
         self._pending = timedelta(seconds=pending_seconds)
-        self._client: SyncPrefectClient | None = None
+        self._calls = PrefectCalls()
         self._deployment_id: UUID | None = None
-        # Prefect's client waits for seconds and minutes between its retries; the dispatcher's timer is quicker.
-        self._impatient = get_current_settings().copy_with_update({PREFECT_CLIENT_MAX_RETRIES: 2})
 
     def create(self, run_id: UUID, images: Sequence[Image], lane: Lane, queue: Lane) -> Created:
-        with self._prefect() as client:
-            flow_run = client.create_flow_run_from_deployment(
-                self._deployment(client),
+        with self._calls.client() as client:
+            try:
+                flow_run = self._create(client, run_id, images, lane, queue)
+            except (ObjectNotFound, PrefectHTTPStatusError):
+                self._deployment_id = None  # it may have been made anew
+                raise
+            return Created(flow_run.id, flow_run.name)
+
+    def _create(
+        self, client: SyncPrefectClient, run_id: UUID, images: Sequence[Image], lane: Lane, queue: Lane
+    ) -> FlowRun:
+        if self._deployment_id is None:
+            self._deployment_id = place(client, DETECT_DEPLOYMENT).id
+
+        def create(deployment_id: UUID, name: str, tags: Sequence[str]) -> FlowRun:
+            return client.create_flow_run_from_deployment(
+                deployment_id,
                 parameters={"image_ids": [str(image.id) for image in images]},
-                name=_name([image.request_id for image in images]),
-                tags=_tags(images, lane),
+                name=name,
+                tags=tags,
                 idempotency_key=str(run_id),
                 work_queue_name=queue.value,
             )
-            return Created(flow_run.id, flow_run.name)
+
+        try:
+            return create(self._deployment_id, _name([image.request_id for image in images]), _tags(images, lane))
+        except PrefectHTTPStatusError as error:
+            if not refuses_content(error):
+                raise
+            # Its name and tags are all that senders have a say in. If it is refused even so, no image is to blame.
+            flow_run = create(self._deployment_id, f"{len(images)} image(s)", [lane.value])
+            log.warning("Flow run %s has no request's name or tags: Prefect refused them.", flow_run.id)
+            return flow_run
 
     def create_reprocess(self, reprocessing_id: UUID, key: str) -> UUID:
-        with self._prefect() as client:
+        with self._calls.client() as client:
             flow_run = client.create_flow_run_from_deployment(
-                client.read_deployment_by_name(REPROCESS_DEPLOYMENT).id,
+                place(client, REPROCESS_DEPLOYMENT).id,
                 parameters={"reprocessing_id": str(reprocessing_id)},
                 name=f"reprocessing {reprocessing_id}",
                 tags=[f"reprocessing:{reprocessing_id}"],
@@ -77,19 +101,22 @@ class PrefectFlowRuns:
             return flow_run.id
 
     def fates(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, Fate]:
-        with self._prefect() as client:
-            found = client.read_flow_runs(
-                flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(flow_run_ids))),
-                sort=FlowRunSort.ID_DESC,
-            )
+        found: list[FlowRun] = []
+        with self._calls.client() as client:
+            for start in range(0, len(flow_run_ids), _PAGE):
+                page = FlowRunFilterId(any_=list(flow_run_ids[start : start + _PAGE]))
+                found += client.read_flow_runs(flow_run_filter=FlowRunFilter(id=page), sort=FlowRunSort.ID_DESC)
+            waits = any(run.state is None or run.state.type is StateType.SCHEDULED for run in found)
+            deployment = find_deployments(client, [DETECT_DEPLOYMENT]).get(DETECT_DEPLOYMENT) if waits else None
         before = datetime.now(UTC) - self._pending
-        fates = {run.id: _fate(run.state, before) for run in found}
+        pool = deployment.work_pool_name if deployment else None
+        fates = {run.id: _fate(run, before, pool) for run in found}
         return {flow_run_id: fates.get(flow_run_id, Fate.ABSENT) for flow_run_id in flow_run_ids}
 
     def underway(self, seconds: float) -> list[Underway]:
-        with self._prefect() as client:
-            found = client.read_flow_runs(
-                deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[self._deployment(client)])),
+        with self._calls.client() as client:
+            found = client.read_flow_runs(  # of the flow, and so of deployments that were deleted too
+                flow_filter=FlowFilter(name=FlowFilterName(any_=[DETECT_DEPLOYMENT.partition("/")[0]])),
                 flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNDERWAY))),
                 sort=FlowRunSort.EXPECTED_START_TIME_ASC,
             )
@@ -101,7 +128,7 @@ class PrefectFlowRuns:
         ]
 
     def crash(self, flow_run_id: UUID, reason: str) -> None:
-        with self._prefect() as client:
+        with self._calls.client() as client:
             try:
                 flow_run = client.read_flow_run(flow_run_id)
             except ObjectNotFound:
@@ -111,40 +138,19 @@ class PrefectFlowRuns:
                 client.set_flow_run_state(flow_run_id, end(message=reason), force=True)
 
     def check(self) -> None:
-        with self._prefect() as client:
-            client.hello()
-
-    def _deployment(self, client: SyncPrefectClient) -> UUID:
-        if self._deployment_id is None:
-            self._deployment_id = client.read_deployment_by_name(DETECT_DEPLOYMENT).id
-        return self._deployment_id
-
-    @contextmanager
-    def _prefect(self) -> Iterator[SyncPrefectClient]:
-        try:
-            if self._client is None:
-                self._client = get_client(sync_client=True, httpx_settings={"timeout": 15.0})
-            with SettingsContext(profile=get_settings_context().profile, settings=self._impatient):
-                yield self._client
-        except ObjectNotFound as error:
-            self._deployment_id = None
-            raise Unavailable(
-                "Prefect does not know the deployments or work queues that it should: run `facet deploy`."
-            ) from error
-        except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError) as error:
-            if isinstance(error, PrefectHTTPStatusError) and error.response.status_code in _FOR_EVER:
-                raise Refused(f"Prefect refuses it with {error.response.status_code}: {_words(error)}") from error
-            raise Unavailable(f"Prefect does not answer: {type(error).__name__}.") from error
+        """Whether Prefect answers, and has all that Facet's flow runs need. Raises Unavailable."""
+        with self._calls.client() as client:
+            place(client, *DEPLOYMENTS)
 
 
-def _words(error: PrefectHTTPStatusError) -> str:
-    """Prefect's own words, on one line and not too many."""
-    return " ".join(error.response.text.split())[:300]
-
-
-def _fate(state: State | None, before: datetime) -> Fate:
+def _fate(run: FlowRun, before: datetime, pool: str | None = None) -> Fate:
+    """`pool` is the work pool in which the deployment is now, if it is in one."""
+    state = run.state
     if state is None or state.type is StateType.SCHEDULED:
-        return Fate.UNDERWAY
+        moved = pool and run.work_pool_name and run.work_pool_name != pool
+        return Fate.STRANDED if run.work_queue_id is None or moved else Fate.UNDERWAY
+    if state.type is StateType.CANCELLED and _NOT_CANCELLED in (state.message or ""):
+        return Fate.ABSENT
     return _FATES.get(state.type) or (Fate.STALE if state.timestamp < before else Fate.UNDERWAY)
 
 

@@ -3,7 +3,8 @@
 DETECT_DEPLOYMENT = "detect-faces/detect-faces"
 REPROCESS_DEPLOYMENT = "reprocess/reprocess"
 DELIVER_DEPLOYMENT = "deliver-callbacks/deliver-callbacks"
-DEPLOYMENTS = (DETECT_DEPLOYMENT, REPROCESS_DEPLOYMENT, DELIVER_DEPLOYMENT)
+MAINTAIN_DEPLOYMENT = "maintain/maintain"
+DEPLOYMENTS = (DETECT_DEPLOYMENT, REPROCESS_DEPLOYMENT, DELIVER_DEPLOYMENT, MAINTAIN_DEPLOYMENT)
 
 WORK_QUEUES = {
     "control": "Administration: callbacks that are due, reprocessing, maintenance. In slots of its own.",

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 
 from facet.claims import Claims
 from facet.database import Database, utcnow
-from facet.errors import Refused, Unavailable
+from facet.errors import Unavailable
 from facet.jobs import Failure
 from facet.models import Image, ImageStatus, Lane, Run, RunState
 from facet.settings import Settings
@@ -58,17 +58,33 @@ CRASHED = Failure(code="crashed", reason="The process that worked on the image d
 class Fate(StrEnum):
     """What Prefect knows of a flow run: still to end, or how it ended.
 
-    `stale`: a worker took it so long ago that it should hold its images by now.
+    `stale`: a worker took it so long ago that it should hold its images by now. `stranded`: it waits where no worker
+    will ever take it, for its work queue is gone. `absent`: it was deleted, or all that Prefect knew.
     """
 
     UNDERWAY = "underway"
     STALE = "stale"
+    STRANDED = "stranded"
     COMPLETED = "completed"
     FAILED = "failed"
     CRASHED = "crashed"
     CANCELLED = "cancelled"
     SUSPENDED = "suspended"
     ABSENT = "absent"
+
+
+_NEVER_BEGUN = {
+    Fate.STALE: "The run was handed to a worker that has never begun it.",
+    Fate.STRANDED: "The run's work queue is gone, so no worker would ever take it.",
+}
+"""Fates of runs that Prefect takes to be still to come, and what it is told of them."""
+_BLAMELESS = (Fate.SUSPENDED, Fate.ABSENT)
+"""Fates that people gave the run: its images had no part in it."""
+
+
+def is_over(fate: Fate, state: RunState) -> bool:
+    """Whether a run in flight is at its end; a lease tells of one that has begun, whatever it looks like in Prefect."""
+    return fate is not Fate.UNDERWAY and not (fate in _NEVER_BEGUN and state is RunState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +104,13 @@ class Underway:
 
 
 class FlowRuns(Protocol):
-    """Prefect, as far as the dispatcher needs it. Every method raises Unavailable when it does not answer."""
+    """Prefect, as far as the dispatcher needs it.
+
+    Every method raises Unavailable when it does not answer, or refuses what is asked: that is never an image's fault.
+    """
 
     def create(self, run_id: UUID, images: Sequence[Image], lane: Lane, queue: Lane) -> Created:
-        """Create the flow run of a batch in this work queue; the same `run_id` always gives the same flow run.
-
-        Raises Refused, if no other attempt will do better.
-        """
+        """Create the flow run of a batch in this work queue; the same `run_id` always gives the same flow run."""
         ...
 
     def fates(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, Fate]: ...
@@ -252,25 +268,11 @@ class Dispatcher:
         if not images:  # all were deleted meanwhile
             self._claims.close(run_id)
             return
-        try:
-            created = self._flow_runs.create(run_id, images, run.lane, queue)
-        except Refused as error:
-            self._give_up(run_id, error)
-            return
+        created = self._flow_runs.create(run_id, images, run.lane, queue)
         with self._database.write() as session:
             run = session.get_one(Run, run_id, with_for_update=True)
             run.flow_run_id, run.flow_run_name = created.flow_run_id, created.name
         log.info("Flow run %s (%s) takes %d image(s).", created.name, created.flow_run_id, len(images))
-
-    def _give_up(self, run_id: UUID, error: Refused) -> None:
-        """End a batch whose flow run cannot be: its images are charged and tried alone, for one may be to blame."""
-        log.error("A batch's flow run is refused: %s", error)
-        with self._database.write() as session:
-            run = session.get_one(Run, run_id, with_for_update=True)
-            run.state, run.finished_at = RunState.OVER, self._database.now(session)
-            for image in self._unfinished(session, run):
-                image.claim_epoch += 1
-                self._claims.charge(session, image, Failure(code="refused", reason=str(error)), alone=True)
 
     @staticmethod
     def _queue(session: Session, run: Run) -> Lane:
@@ -331,11 +333,11 @@ class Dispatcher:
                 run = session.scalars(
                     select(Run).where(Run.flow_run_id == flow_run_id, Run.state.in_(_IN_FLIGHT)).with_for_update()
                 ).one_or_none()
-                if run and not (fate is Fate.STALE and run.state is RunState.RUNNING):  # a lease tells of those
+                if run and is_over(fate, run.state):
                     log.warning("Flow run %s is %s; what it left goes on without it.", flow_run_id, fate)
                     self._free(session, run, fate)
-            if fate is Fate.STALE and run and run.state is RunState.OVER:
-                self._flow_runs.crash(flow_run_id, "The run was handed to a worker that has never begun it.")
+            if fate in _NEVER_BEGUN and run and run.state is RunState.OVER:
+                self._flow_runs.crash(flow_run_id, _NEVER_BEGUN[fate])
 
     def _free(self, session: Session, run: Run, fate: Fate) -> None:
         """Free a run's slot, and let its unfinished images go the way that its fate asks for."""
@@ -346,7 +348,7 @@ class Dispatcher:
             if fate is Fate.CANCELLED:
                 image.claim_epoch += 1
                 self._claims.end(session, image, ImageStatus.CANCELLED, CANCELLED)
-            elif started and fate is not Fate.SUSPENDED and (not in_hand or str(image.id) in in_hand):
+            elif started and fate not in _BLAMELESS and (not in_hand or str(image.id) in in_hand):
                 self._claims.charge(session, image, CRASHED, alone=True)
             else:
                 image.requeue()

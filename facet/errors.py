@@ -16,10 +16,6 @@ class NotPermitted(Unavailable):
     """A server that answers, and does not let Facet do this."""
 
 
-class Refused(Exception):
-    """Prefect answers that it will not have this flow run, however often it is asked."""
-
-
 class ObjectNotFound(Exception):
     """The object store holds nothing under this key."""
 

@@ -23,6 +23,7 @@ from tasks.callback import callback
 from tasks.detect import detect
 from tasks.draw import draw
 from tasks.fetch import fetch
+from tasks.for_show import for_show
 from tasks.persist import persist
 from tasks.upload import upload
 
@@ -142,4 +143,5 @@ def _report(image_ids: list[UUID], jobs: Jobs, services: Services) -> None:
                 "detect (s)": job.timings.get("detect", "") if job else "",
             }
         )
-    create_table_artifact(table=rows, description="What became of each image of this run.")
+    with for_show():
+        create_table_artifact(table=rows, description="What became of each image of this run.")

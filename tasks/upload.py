@@ -14,6 +14,7 @@ from facet.jobs import ImageJob, Jobs
 from facet.pictures import Pictures
 from facet.services import Services
 from tasks.each_image import IO_THREADS, TRANSIENT_RETRIES, all_images, each_image
+from tasks.for_show import for_show
 
 
 @task(name="upload", task_run_name="upload", cache_policy=NO_CACHE, **TRANSIENT_RETRIES)
@@ -37,7 +38,8 @@ def upload(jobs: Jobs, pictures: Pictures, services: Services) -> Jobs:
 
     stored = each_image("upload", jobs, store, threads=IO_THREADS)
     done = all_images("complete", stored, complete)
-    _show([job for job in done if job.live and job.annotate is not Annotation.NONE], services)
+    with for_show():
+        _show([job for job in done if job.live and job.annotate is not Annotation.NONE], services)
     return done
 
 

@@ -77,8 +77,10 @@ class WarmWorker(ProcessWorker):
         self._draining = self._in_outage = False
         # The client's own retries take up to a minute, ever more slowly: the next poll comes sooner.
         self._impatient = get_current_settings().copy_with_update({PREFECT_CLIENT_MAX_RETRIES: 0})
-        self._listeners: list[asyncio.Task[None]] = []
+        self._grace_seconds = settings.worker_grace_seconds
+        self._nudges: asyncio.Task[None] | None = None
         self._arrivals: asyncio.Task[None] | None = None
+        self._heard_pool: UUID | None = None
 
     @classmethod
     def __dispatch_key__(cls) -> str:
@@ -93,12 +95,15 @@ class WarmWorker(ProcessWorker):
             raise
         for lane in self._lanes:
             lane.start(self._launch_of(lane))
-        self._listeners.append(asyncio.create_task(self._poll_when_nudged()))
+        self._nudges = asyncio.create_task(self._poll_when_nudged())
         return self
 
     async def __aexit__(self, *exc_info: Any) -> None:
-        for listener in self._listeners:
-            listener.cancel()
+        if isinstance(exc_info[1], Exception):  # Prefect refuses this worker, which is no fault of the runs in hand
+            await self.drain(self._grace_seconds, asyncio.Event())
+        for listener in (self._nudges, self._arrivals):
+            if listener:
+                listener.cancel()
         try:
             await super().__aexit__(*exc_info)
         finally:
@@ -180,7 +185,12 @@ class WarmWorker(ProcessWorker):
                     await self.get_and_submit_flow_runs()
 
     async def _wait_out(self, error: httpx.HTTPError) -> None:
-        if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500:
+        """A server that is away comes back, and a work pool that was deleted is made anew; no other 4xx mends itself.
+
+        A worker that is not let in ends: its next start reads the password that it is given by then.
+        """
+        status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else 0
+        if 400 <= status < 500 and status != 404:
             raise error
         if not self._in_outage:
             self._logger.warning("The Prefect API does not answer, and is asked again: %r", error)
@@ -194,23 +204,37 @@ class WarmWorker(ProcessWorker):
             self._cancelling_observer = None  # Prefect makes a new one
         try:
             await super()._sync_and_initialize()
+            await self._hear_of_pool()
             await self._refresh_launch()
             await self._supervision.listen_again()
-            if self._work_pool and not self._arrivals:
-                self._arrivals = asyncio.create_task(tell_of_arrivals(self._work_pool.id, self._nudged.set))
-                self._listeners.append(self._arrivals)
         except httpx.HTTPError as error:
             if not self.is_setup:
                 raise
             await self._wait_out(error)
 
+    async def _hear_of_pool(self) -> None:
+        """Listen to the events of the work pool; one that was deleted and made anew has another id."""
+        if self._work_pool is None or self._work_pool.id == self._heard_pool:
+            return
+        if self._arrivals:
+            self._arrivals.cancel()
+            self._cancelling_observer = None
+            await self._setup_cancellation_observer()
+        self._heard_pool = self._work_pool.id
+        self._arrivals = asyncio.create_task(tell_of_arrivals(self._heard_pool, self._nudged.set))
+
     async def _refresh_launch(self) -> None:
-        """Start children with the flows of this pool's deployments loaded, in the pool's default surroundings."""
+        """Start children with the flows of this pool's deployments loaded, in the pool's default surroundings.
+
+        While the pool has no deployments they stay as they are: so it looks when a pool has been deleted.
+        """
         if self._work_pool is None:
             return
         deployments = await self.client.read_deployments(
             work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[self._work_pool_name]))
         )
+        if not deployments:
+            return
         env, _, folder, _ = await self._default()
         launch = Launch(
             flows=tuple(sorted({entrypoint for each in deployments if (entrypoint := _preloadable(each))})),

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from facet.database import Database, utcnow
-from facet.dispatch import Dispatcher, Fate, FlowRuns
+from facet.dispatch import Dispatcher, FlowRuns, is_over
 from facet.maintenance.findings import Finding
 from facet.models import Image, ImageStatus, Run, RunState
 from facet.settings import Settings
@@ -92,14 +92,14 @@ class TimerAudit:
                 _WAITING: self._waiting(session),
             }
             in_flight = {
-                flow_run_id: run_id
-                for run_id, flow_run_id in session.execute(
-                    select(Run.id, Run.flow_run_id).where(_IN_FLIGHT, Run.flow_run_id.is_not(None))
+                flow_run_id: (run_id, state)
+                for run_id, flow_run_id, state in session.execute(
+                    select(Run.id, Run.flow_run_id, Run.state).where(_IN_FLIGHT, Run.flow_run_id.is_not(None))
                 )
                 if flow_run_id
             }
         fates = self._flow_runs.fates(list(in_flight)) if in_flight else {}
-        found[_OVER] = {in_flight[i] for i, fate in fates.items() if fate is not Fate.UNDERWAY}
+        found[_OVER] = {run_id for i, (run_id, state) in in_flight.items() if is_over(fates[i], state)}
         found[_STUCK] = self._stuck()
         return found
 

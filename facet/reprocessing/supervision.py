@@ -21,6 +21,9 @@ from facet.reprocessing.reprocessings import ReprocessingOver, Reprocessings
 log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 300
+_TO_COME = (Fate.UNDERWAY, Fate.STALE, Fate.STRANDED)
+_AT_ONCE = (Fate.COMPLETED, Fate.ABSENT, Fate.STRANDED)
+"""Fates after which the next run waits for nothing: the last one did not fail."""
 
 
 class ReprocessRuns(Protocol):
@@ -58,11 +61,15 @@ class ReprocessSupervision:
         if row.flow_run_id is None:
             return row.run_due_at <= now and self._create(row)
         fate = self._runs.fates([row.flow_run_id])[row.flow_run_id]
-        if fate is Fate.UNDERWAY and (row.lease_until is None or row.lease_until > now):
+        if fate is Fate.UNDERWAY and row.lease_until is None:
             return False
-        if fate in (Fate.UNDERWAY, Fate.STALE):
+        if fate in _TO_COME:
+            if (
+                row.lease_until and row.lease_until > now
+            ):  # however long it takes, and whatever it looks like in Prefect
+                return False
             self._runs.crash(row.flow_run_id, "The run's process has stopped renewing its lease, or never began.")
-            fate = Fate.CRASHED
+            fate = fate if fate is Fate.STRANDED else Fate.CRASHED
         self._follow(row, fate)
         return False
 
@@ -95,5 +102,5 @@ class ReprocessSupervision:
             log.info("Flow run %s of reprocessing %s is %s; another goes on with it.", row.flow_run_id, row.id, fate)
             row.flow_run_id = row.lease_until = None
             row.runs += 1
-            pause = 0 if fate is Fate.COMPLETED else min(2 ** min(row.runs, 10), _LONGEST_PAUSE)
+            pause = 0 if fate in _AT_ONCE else min(2 ** min(row.runs, 10), _LONGEST_PAUSE)
             row.run_due_at = now + timedelta(seconds=pause)

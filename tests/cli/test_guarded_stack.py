@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from cli.doctor import examine
+from facet.settings import get_settings
 from tests.support.processes import wait_for
 from tests.support.receiver import receiving
 from tests.support.stack import Stack, new_stack, started
@@ -72,3 +74,20 @@ def test_a_photo_goes_through_and_no_secret_is_left_anywhere(stack: Stack, photo
             assert secret not in text, where
     assert not [name for name, text in said.items() if "signature=" in text and name != "artifacts"]
     assert not [path for path in Path(stack.home).rglob("*.conf") if any(s in path.read_text() for s in SECRETS)]
+
+
+@pytest.mark.parametrize(("login", "is_well"), [(LOGIN, True), ("admin:another", False), ("", False)])
+def test_the_doctor_logs_in_to_prefect(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, login: str, is_well: bool
+) -> None:
+    for name, value in stack.environment.items():
+        if name.startswith("FACET_"):
+            monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{stack.prefect_port}/api")
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", login)
+    get_settings.cache_clear()
+    checks = {check.name: check for check in examine()}
+    get_settings.cache_clear()
+    assert all(check.ok for check in checks.values()) is is_well, checks
+    if not is_well:
+        assert "PREFECT_API_AUTH_STRING" in checks["Prefect"].fix

@@ -1,6 +1,8 @@
 """The operator's commands on the real stack."""
 
 import json
+import subprocess
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -9,14 +11,17 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 from cli.main import app
+from facet.database import Database
+from facet.models import Image
 from facet.settings import get_settings
 from tests.support.images import picture
 from tests.support.processes import wait_for
 from tests.support.receiver import Receiver
-from tests.support.stack import Stack, new_stack, started
+from tests.support.stack import ROOT, Stack, new_stack, started
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +144,67 @@ def test_the_doctor_names_the_fault_of_a_broken_profile(
     assert part in found, found
     assert fix in found[part]["fix"] + found[part]["detail"]
     assert next(iter(found)) == part, "what to mend first comes first"
+
+
+def test_what_is_deleted_in_prefect_is_named_and_mended_by_deploy_alone(stack: Stack) -> None:
+    """Nothing is restarted; no image fails, and none is charged an attempt."""
+    submitted: list[str] = []
+
+    def submit() -> str:
+        submitted.append(stack.submit(picture())["id"])
+        return submitted[-1]
+
+    def mend() -> None:
+        subprocess.run([*stack.command, "deploy"], env=stack.environment, cwd=ROOT, check=True, capture_output=True)
+        until = time.monotonic() + 60
+        for image_id in submitted:
+            assert stack.finished(image_id, until - time.monotonic())["status"] == "completed"
+
+    def not_ready() -> str:
+        prefect = httpx.get(f"{stack.url}/readyz", timeout=30).json()["parts"]["prefect"]
+        return str(prefect["detail"]) if prefect["status"] != "ok" else ""
+
+    stack.finished(stack.submit(picture(), request_id="redo")["id"])
+    stack.prefect("/work_pools/faces/queues/interactive", method="PATCH", is_paused=True)
+    waits = submit()
+    wait_for(lambda: stack.image(waits)["flow_run"], 30, "a flow run waits in the paused queue")
+    for queue in ("interactive", "control"):
+        stack.delete_in_prefect(f"/work_pools/faces/queues/{queue}")
+    again = {"request_id_prefix": "redo", "other_detector": False}
+    redone = httpx.post(f"{stack.url}/v1/reprocessings", json=again, timeout=30).raise_for_status().json()["id"]
+    submit()
+    wait_for(not_ready, 10, "it is not ready")
+    assert "detect-faces" in not_ready() and "work queue" in not_ready() and "facet deploy" in not_ready()
+    found = faults()
+    assert {"work pool", "deployments", "API"} <= set(found)
+    assert "control, interactive" in found["work pool"]["detail"]
+    assert "detect-faces, reprocess, deliver-callbacks, maintain" in found["deployments"]["detail"]
+    mend()
+    wait_for(lambda: not not_ready(), 10, "it is ready")
+    state = f"{stack.url}/v1/reprocessings/{redone}"
+    wait_for(lambda: httpx.get(state, timeout=30).json()["state"] == "completed", 60, "the reprocessing is done")
+
+    stack.delete_in_prefect("/deployments/detect-faces/detect-faces")
+    submit()
+    wait_for(not_ready, 10, "it is not ready")
+    stack.delete_in_prefect("/work_pools/faces")
+    submit()
+    found = faults()
+    assert found["deployments"]["detail"] == "Deployments are missing: detect-faces."
+    assert {check["fix"] for name, check in found.items() if name != "API"} == {"facet deploy"}
+    mend()
+
+    stack.lose_prefects_database()
+    submit()
+    for server in stack.processes("prefect-server"):
+        server.kill()
+    wait_for(lambda: "facet deploy" in not_ready(), 60, "Prefect's server is there again, and empty")
+    mend()
+    database = Database(f"sqlite:///{stack.home / 'facet.db'}")
+    with database.read() as session:
+        charged = [image.request_id for image in session.scalars(select(Image)) if image.attempts]
+    database.close()
+    assert not charged
 
 
 def test_the_doctor_finds_what_is_paused_or_gone_in_prefect(stack: Stack) -> None:

@@ -168,7 +168,7 @@ def test_a_poison_image_is_failed_after_its_attempts_with_its_reason(
         (Fate.CRASHED, ImageStatus.QUEUED, 1),
         (Fate.FAILED, ImageStatus.QUEUED, 1),
         (Fate.SUSPENDED, ImageStatus.QUEUED, 0),
-        (Fate.ABSENT, ImageStatus.QUEUED, 1),
+        (Fate.ABSENT, ImageStatus.QUEUED, 0),
     ],
 )
 def test_what_a_run_leaves_goes_the_way_of_its_fate(
@@ -204,22 +204,24 @@ def test_a_run_that_never_started_costs_no_attempt(
     assert (after.status, after.run_id, after.attempts) == (ImageStatus.QUEUED, None, 0)
 
 
+@pytest.mark.parametrize("fate", [Fate.STALE, Fate.STRANDED])
 @pytest.mark.parametrize(("started", "in_flight_after"), [(False, 0), (True, 1)])
-def test_a_run_that_its_worker_took_and_never_began_is_given_up(
+def test_a_run_that_will_never_begin_is_given_up(
     database: Database,
     claims: Claims,
     dispatcher: Dispatcher,
     prefect: RecordedFlowRuns,
+    fate: Fate,
     started: bool,
     in_flight_after: int,
 ) -> None:
-    """A worker that dies, or does not reach Prefect, in that moment leaves it Pending for ever."""
+    """Its worker died as it took it, and left it Pending for ever; or it waits in a work queue that was deleted."""
     [image] = add_images(database, 1)
     dispatcher.dispatch()
     [(run_id, created)] = prefect.created.items()
     if started:
         start(claims, prefect, run_id)
-    prefect.fate[created.flow_run_id] = Fate.STALE
+    prefect.fate[created.flow_run_id] = fate
     age_runs(database)
     dispatcher._watch_due = 0
     dispatcher.watch()
@@ -267,22 +269,19 @@ def test_a_bulk_run_yields_when_interactive_work_waits(
     assert (released.status, released.run_id, released.attempts) == (ImageStatus.QUEUED, None, 0)
 
 
-def test_a_flow_run_that_prefect_refuses_holds_up_no_other_and_fails_its_image_with_the_reason(
-    database: Database, claims: Claims, dispatcher: Dispatcher, prefect: RecordedFlowRuns, settings: Settings
+def test_what_prefect_refuses_is_an_outage_and_charged_to_no_image(
+    database: Database, dispatcher: Dispatcher, prefect: RecordedFlowRuns, settings: Settings
 ) -> None:
-    images = add_images(database, 3)  # of request-0 to request-2
-    prefect.refused = {"request-1"}
-    for _ in range(settings.max_attempts):
-        with database.write() as session:
-            session.execute(update(Image).values(available_at=Image.created_at))
-        dispatcher.dispatch()
-        for run_id in prefect.created:
-            claims.close(run_id)
-    assert sorted(prefect.images.values()) == sorted([[images[0].id], [images[2].id]])
-    failed = reload(database, images[1])
-    assert (failed.status, failed.failure_code) == (ImageStatus.FAILED, "refused")
-    assert failed.failure_reason == "Given up after 3 attempts. Prefect refuses it with 422: no"
-    assert in_flight(database) == 0
+    images = add_images(database, 3)
+    prefect.down = True
+    for _ in range(settings.max_attempts + 1):
+        age_runs(database)
+        with pytest.raises(Unavailable):
+            dispatcher.dispatch()
+    prefect.down = False
+    dispatcher.dispatch()
+    assert list(prefect.images.values()) == [[image.id for image in images]]
+    assert [reload(database, image).attempts for image in images] == [0, 0, 0]
 
 
 def test_a_run_that_is_handed_back_waits_uncharged_to_be_taken_up_again(

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,6 +86,28 @@ class Deployment:
                 process.kill()
         self._process.close()
         psutil.wait_procs(self.stack.processes(), timeout=10)
+
+    def facet(self, *arguments: str) -> None:
+        """A command of the operator's."""
+        command = [*self.stack.command, *arguments]
+        done = subprocess.run(
+            command, env=self.stack.environment | self.extra, cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def lose_prefects_database(self) -> None:
+        """Its server is ended with it, and starts again with an empty one."""
+        servers = self.stack.processes("prefect-server")
+        if self.postgres:
+            self.postgres.create_again("prefect")
+        else:
+            self.stack.lose_prefects_database()
+        for server in servers:
+            with suppress(psutil.NoSuchProcess):
+                server.kill()
+
+    def await_prefect(self) -> None:
+        wait_for(lambda: _is_healthy(self.stack.prefect_port), READY_SECONDS, "Prefect answers")
 
     def is_ready(self) -> bool:
         """Whether every API process has all its parts, and a worker polls the pool."""
@@ -196,8 +218,8 @@ def _set_up(target: Deployment) -> None:
     home, port = target.stack.home, target.stack.prefect_port
     with running([*facet, "prefect-server"], home / "logs" / "set-up.log", env=environment, cwd=ROOT):
         wait_for(lambda: _is_healthy(port), READY_SECONDS, "Prefect answers")
-        for command in ("db upgrade", "deploy"):
-            subprocess.run([*facet, *command.split()], env=environment, cwd=ROOT, check=True, capture_output=True)
+        target.facet("db", "upgrade")
+        target.facet("deploy")
 
 
 def _is_healthy(prefect_port: int) -> bool:

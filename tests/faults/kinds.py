@@ -282,6 +282,44 @@ def folder_unreadable(target: Deployment) -> Iterator[None]:
         objects.rename(folder)
 
 
+# ---- what people delete in Prefect
+
+
+def deleted(*paths: str) -> Inject:
+    """Deleted in Prefect; then `facet deploy` makes it anew, and nothing is restarted."""
+
+    @contextmanager
+    def inject(target: Deployment) -> Iterator[None]:
+        for path in paths:
+            target.stack.delete_in_prefect(path)
+        try:
+            yield
+        finally:
+            target.facet("deploy")
+
+    return inject
+
+
+@contextmanager
+def waiting_runs_stranded(target: Deployment) -> Iterator[None]:
+    """The work queue is deleted while flow runs wait in it."""
+    target.stack.prefect("/work_pools/faces/queues/interactive", method="PATCH", is_paused=True)
+    time.sleep(2)
+    with deleted("/work_pools/faces/queues/interactive")(target):
+        yield
+
+
+@contextmanager
+def prefects_database_made_anew(target: Deployment) -> Iterator[None]:
+    """Of all flow runs, deployments and pools nothing is left; the server starts again, and `facet deploy` is run."""
+    target.lose_prefects_database()
+    try:
+        yield
+    finally:
+        target.await_prefect()
+        target.facet("deploy")
+
+
 # ---- the lists
 
 _CRASHED, _UNAVAILABLE = frozenset({"crashed"}), frozenset({"unavailable"})
@@ -296,6 +334,11 @@ _COMMON = [
     Fault("API answers lost", answers_of_the_api_lost, 6),
     Fault("lease passes (child frozen)", busy_child_frozen, 3 * LEASE_SECONDS, _CRASHED),
     Fault("everything killed", everything_killed, 2, _CRASHED, mixes=False),
+    Fault("deployment deleted", deleted("/deployments/detect-faces/detect-faces"), 6),
+    Fault("flows deleted", deleted("/flows/detect-faces", "/flows/deliver-callbacks"), 6, mixes=False),
+    Fault("work queue deleted", waiting_runs_stranded, 6, mixes=False),
+    Fault("work pool deleted", deleted("/work_pools/faces"), 32, mixes=False),
+    Fault("Prefect's database made anew", prefects_database_made_anew, 2, mixes=False),
     Fault("receiver down", proxied(_receiver, Mode(Way.DOWN))),
     Fault("receiver slow (5 s)", proxied(_receiver, _SLOW), 12),
     Fault("receiver answers 500", proxied(_receiver, Mode(Way.STATUS))),

@@ -29,6 +29,8 @@ class Mode:
     way: Way = Way.PASS
     seconds: float = 0
     status: int = 500
+    holding: bytes = b""
+    """Only requests of which the body holds this are treated so."""
 
 
 class FaultProxy:
@@ -81,8 +83,8 @@ class _Handler(BaseHTTPRequestHandler):
             super().handle_one_request()
 
     def _handle(self) -> None:
-        mode = self.owner.mode
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        mode = self.owner.mode if self.owner.mode.holding in body else Mode()
         if mode.way is Way.DOWN:
             self.close_connection = True
         elif mode.way is Way.STATUS:

@@ -128,6 +128,9 @@ def verify(
 def _end_of(image: Image, outcome: Outcome, reasons: frozenset[str]) -> None:
     if image.status is ImageStatus.COMPLETED:
         outcome.completed += 1
+        if image.attempts and not reasons:
+            outcome.wrong += 1
+            outcome.notes.append(f"{image.request_id} was charged an attempt for what was no fault of its")
     elif image.status is ImageStatus.FAILED and image.failure_code in reasons and image.failure_reason:
         outcome.failed += 1
     else:

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -9,15 +10,18 @@ import httpx
 import pytest
 from prefect.exceptions import TerminationSignal
 from prefect.logging import disable_run_logger
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from sqlalchemy import text
 
+from deployments.flow_runs import PrefectFlowRuns
 from facet.errors import Unavailable
 from facet.images import decode
 from facet.jobs import Failure
-from facet.models import Image, ImageStatus, Run, RunState
+from facet.models import Image, ImageStatus, Lane, Run, RunState
 from facet.services import Services
 from facet.settings import Settings
 from flows.detect_faces import _handed_back, _set_back
+from tests.faults.proxy import FaultProxy, Mode, Way
 from tests.support.images import add_images, picture
 from tests.support.processes import wait_for
 from tests.support.receiver import Receiver
@@ -111,6 +115,27 @@ def test_a_failing_receiver_is_tried_again_quickly(stack: Stack, receiver: Recei
     wait_for(lambda: stack.image(image_id)["callback"]["state"] == "delivered", 10, "delivered")
     attempts = stack.image(image_id)["callback"]["attempts"]
     assert [attempt["status_code"] for attempt in attempts] == [500, 503, 204]
+
+
+@pytest.mark.parametrize("status", [403, 422, 500])
+def test_what_prefect_or_a_proxy_has_against_a_requests_id_keeps_no_image_from_its_run(
+    stack: Stack, status: int
+) -> None:
+    """As a firewall that takes it for an attack."""
+    proxy = FaultProxy(stack.prefect_port)
+    image = Image(id=uuid4(), request_id="a' OR 1=1", original_key="")
+    with closing(proxy), temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{proxy.port}/api"}):
+        runs = PrefectFlowRuns()
+        with proxy.failing(Mode(Way.STATUS, status=status, holding=b"OR 1=1")):
+            created = runs.create(uuid4(), [image], Lane.INTERACTIVE, Lane.INTERACTIVE)
+        with (
+            proxy.failing(Mode(Way.STATUS, status=status, holding=b"image_ids")),
+            pytest.raises(Unavailable, match=str(status)),
+        ):
+            runs.create(uuid4(), [image], Lane.INTERACTIVE, Lane.INTERACTIVE)
+    [run] = stack.prefect("/flow_runs/filter", flow_runs={"id": {"any_": [str(created.flow_run_id)]}})
+    assert run["parameters"] == {"image_ids": [str(image.id)]}
+    assert (run["name"], run["work_queue_name"]) == ("1 image(s)", "interactive")
 
 
 def test_a_photo_submitted_while_prefect_is_down_is_accepted_and_processed_later(

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from facet.claims import Claims
 from facet.database import Database
 from facet.dispatch import Created, Fate, Underway
-from facet.errors import Refused, Unavailable
+from facet.errors import Unavailable
 from facet.models import Image, Lane, Run
 
 
@@ -19,7 +19,6 @@ class RecordedFlowRuns:
 
     def __init__(self) -> None:
         self.down = False
-        self.refused: set[str] = set()
         self.created: dict[UUID, Created] = {}
         self.images: dict[UUID, list[UUID]] = {}
         self.queues: dict[UUID, Lane] = {}
@@ -30,8 +29,6 @@ class RecordedFlowRuns:
 
     def create(self, run_id: UUID, images: Sequence[Image], lane: Lane, queue: Lane) -> Created:
         self.check()
-        if self.refused & {image.request_id for image in images}:
-            raise Refused("Prefect refuses it with 422: no")
         with self._lock:
             self.queues.setdefault(run_id, queue)
             self.images.setdefault(run_id, [image.id for image in images])

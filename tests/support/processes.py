@@ -110,6 +110,22 @@ class PostgreSQL:
         createdb = [self.programs / "createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", database]
         subprocess.run(createdb, check=True)
 
+    def create_again(self, database: str) -> None:
+        """Drop the database, with whoever is connected to it, and create an empty one."""
+        dropdb = [
+            self.programs / "dropdb",
+            "--force",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-U",
+            "postgres",
+            database,
+        ]
+        subprocess.run(dropdb, check=True)
+        self.create(database)
+
     def crash(self) -> None:
         """End at once, without a checkpoint: the next start recovers from the log."""
         if self._process:

@@ -56,17 +56,33 @@ class Stack:
         wait_for(lambda: self.image(image_id)["status"] not in ("queued", "processing"), seconds, "the image ended")
         return self.image(image_id)
 
-    def prefect(self, path: str, **body: Any) -> Any:
-        """POST to the Prefect API; again where its SQLite was busy, which it answers with 503."""
+    def prefect(self, path: str, *, method: str = "POST", **body: Any) -> Any:
+        """Ask the Prefect API; again where its SQLite was busy, which it answers with 503."""
         url = f"http://127.0.0.1:{self.prefect_port}/api{path}"
         answers: list[httpx.Response] = []
 
         def accepted() -> bool:
-            answers.append(httpx.post(url, json=body, timeout=30))
+            answers.append(httpx.request(method, url, json=body if method != "GET" else None, timeout=30))
             return answers[-1].status_code != 503
 
         wait_for(accepted, 60, f"Prefect's server does {path}")
-        return answers[-1].raise_for_status().json()
+        answer = answers[-1].raise_for_status()
+        return answer.json() if answer.content else None
+
+    def delete_in_prefect(self, path: str) -> None:
+        """As people do in its UI: a work pool, a queue, a deployment or flow by its name."""
+        kind, _, name = path.removeprefix("/").partition("/")
+        if kind in ("deployments", "flows"):
+            path = f"/{kind}/{self.prefect(f'/{kind}/name/{name}', method='GET')['id']}"
+        self.prefect(path, method="DELETE")
+
+    def lose_prefects_database(self) -> None:
+        """Put an empty database in the place of Prefect's; its server, which is frozen, has to be ended then."""
+        for server in self.processes("prefect-server"):
+            server.suspend()
+        for file in (self.home / "prefect").glob("prefect.db*"):
+            file.unlink()
+        migrate_prefect(self.home / "prefect")
 
     def processes(self, part: str = "") -> list[psutil.Process]:
         """The stack's living processes of which the command line holds `part`."""

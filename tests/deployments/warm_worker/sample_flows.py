@@ -43,6 +43,14 @@ def snooze(seconds: float, out: str | None = None) -> None:
 
 
 @flow
+def finish(seconds: float, out: str) -> None:
+    """Note the beginning and the end."""
+    Path(out).write_text("begun")
+    time.sleep(seconds)
+    Path(out).write_text("finished")
+
+
+@flow
 def stubborn(out: str) -> None:
     """Hold the interpreter in native code, deaf to SIGTERM."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])

@@ -146,7 +146,12 @@ class Stage:
         self.server, self.folder = server, folder
         self.pool = pool or f"pool-{uuid4().hex[:8]}"
         self.client = SyncPrefectClient(api=server.url)
-        self.client.create_work_pool(WorkPoolCreate(name=self.pool, type="process", base_job_template=_TEMPLATE))
+        self.make_pool()
+
+    def make_pool(self) -> None:
+        """Make the work pool, or make it anew: what was deployed is to be deployed again then."""
+        pool = WorkPoolCreate(name=self.pool, type="process", base_job_template=_TEMPLATE)
+        self.client.create_work_pool(pool, overwrite=True)
         self._deployments: dict[tuple[Any, ...], UUID] = {}
 
     def deploy(self, flow: Flow[..., Any], queue: str | None = None, **changes: Any) -> UUID:

@@ -1,15 +1,21 @@
 """How the worker ends, and how it outlives the server and gets on with others."""
 
 import signal
+import time
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 from prefect.client.schemas.objects import StateType
-from prefect.states import Cancelling
+from prefect.states import Cancelling, Scheduled
 
+from deployments.flow_runs import _fate
+from facet.dispatch import Fate
 from tests.deployments.warm_worker import sample_flows as flows
 from tests.deployments.warm_worker.stage import Server, Stage, alive, wait_for
+from tests.faults.proxy import FaultProxy, Mode, Way
 
 pytestmark = pytest.mark.xdist_group("warm_worker")
 
@@ -76,6 +82,52 @@ def test_the_worker_outlives_a_restart_of_the_server(stage: Stage, server: Serve
         stage.client.set_flow_run_state(cancelled, Cancelling())
         assert stage.end(cancelled).is_cancelled()
         assert worker.process.poll() is None
+
+
+def test_a_pool_that_was_deleted_and_made_anew_is_served_as_before_by_the_same_children(stage: Stage) -> None:
+    """Its events as well: polls are rare here."""
+    stage.deploy(flows.snooze)
+    with stage.warm_worker(PREFECT_WORKER_QUERY_SECONDS="120") as worker:
+        stage.complete(flows.snooze, {"seconds": 0})
+        children = wait_for(lambda: len(found := worker.children()) == 3 and found)
+        stage.client.delete_work_pool(stage.pool)
+        wait_for(lambda: "created" in worker.output)  # as Prefect's worker does, without any deployment
+        stage.make_pool()
+        runs: list[UUID] = []
+
+        def is_heard() -> bool:
+            runs.append(stage.run(flows.snooze, {"seconds": 0}))
+            time.sleep(1)
+            return any(stage.state(run).is_completed() for run in runs)
+
+        wait_for(is_heard)
+        assert worker.children() == children
+        assert worker.process.poll() is None
+
+
+def test_a_worker_that_is_not_let_in_any_more_lets_its_runs_end(stage: Stage, server: Server) -> None:
+    stage.deploy(flows.finish)
+    proxy, note = FaultProxy(server.port), stage.note()
+    with (
+        stage.warm_worker(PREFECT_API_URL=f"http://127.0.0.1:{proxy.port}/api") as worker,
+        closing(proxy),
+    ):
+        stage.run(flows.finish, {"seconds": 4, "out": str(note)})
+        wait_for(note.exists)
+        with proxy.failing(Mode(Way.STATUS, status=401)):
+            assert worker.process.wait(timeout=60) != 0, "so that it is started again, with another password"
+    assert note.read_text() == "finished"
+
+
+def test_a_run_of_which_the_deployment_is_gone_is_not_taken_for_cancelled(stage: Stage) -> None:
+    """A worker cancels it, though nobody has asked for that."""
+    deployment_id = stage.deploy(flows.snooze)
+    waits = Scheduled(name="AwaitingConcurrencySlot")  # of the runs that wait, such ones outlive their deployment
+    flow_run_id = stage.client.create_flow_run_from_deployment(deployment_id, state=waits).id
+    stage.client.delete_deployment(deployment_id)
+    with stage.warm_worker():
+        assert stage.end(flow_run_id).is_cancelled()
+    assert _fate(stage.flow_run(flow_run_id), datetime.now(UTC)) is Fate.ABSENT
 
 
 def test_warm_and_stock_workers_share_a_pool(stage: Stage) -> None:

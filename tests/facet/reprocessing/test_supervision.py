@@ -103,6 +103,34 @@ def test_a_run_that_died_is_replaced(
     assert list(runs.created) == [f"reprocessing-{asked.id}-{n}" for n in range(2)]
 
 
+@pytest.mark.parametrize("fate", [Fate.UNDERWAY, Fate.STALE])
+def test_a_run_that_holds_its_lease_goes_on_however_long_it_takes(
+    reprocessings: Reprocessings, supervision: ReprocessSupervision, feeder: Feeder, runs: RecordedRuns, fate: Fate
+) -> None:
+    """After two minutes Running it looks stale in Prefect."""
+    asked = reprocessings.create(ReprocessingRequest())
+    supervision.look()
+    feeder.begin(asked.id, only(runs), NEW)
+    runs.fate[only(runs)] = fate
+    supervision.look()
+    found = reprocessings.find(asked.id)
+    assert found and found.flow_run_id == only(runs)
+    assert not runs.crashed
+
+
+@pytest.mark.parametrize(("fate", "crashed"), [(Fate.ABSENT, 0), (Fate.STRANDED, 1)])
+def test_a_run_that_was_deleted_or_stranded_is_replaced_at_once(
+    reprocessings: Reprocessings, supervision: ReprocessSupervision, runs: RecordedRuns, fate: Fate, crashed: int
+) -> None:
+    asked = reprocessings.create(ReprocessingRequest())
+    supervision.look()
+    runs.fate[only(runs)] = fate
+    supervision.look()
+    assert len(runs.crashed) == crashed
+    assert supervision.look()
+    assert list(runs.created) == [f"reprocessing-{asked.id}-{n}" for n in range(2)]
+
+
 @pytest.mark.parametrize(("fate", "state"), [(Fate.CANCELLED, State.CANCELLED), (Fate.SUSPENDED, State.PAUSED)])
 def test_what_is_done_to_the_run_in_the_ui_is_done_to_the_reprocessing(
     database: Database,
