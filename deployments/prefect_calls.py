@@ -16,7 +16,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings
 from facet.errors import Unavailable
 
 _UNKNOWN = "Prefect does not know the deployments or work queues that it should: run `facet deploy`."
-_LOGIN = "Prefect refuses the login ({}): give this process its server's PREFECT_API_AUTH_STRING."
+_LOGIN = "Prefect refuses the login (401): give this process its server's PREFECT_API_AUTH_STRING."
 
 
 class PrefectCalls:
@@ -45,8 +45,8 @@ class PrefectCalls:
 
 def _meaning(error: httpx.HTTPStatusError) -> str:
     status = error.response.status_code
-    if status in (401, 403):
-        return _LOGIN.format(status)
+    if status == 401:
+        return _LOGIN
     if status == 404:
         return _UNKNOWN
     words = " ".join(error.response.text.split())[:300]

@@ -65,6 +65,7 @@ def test_prefect_is_the_version_that_was_read() -> None:
         (BaseWorker._submit_scheduled_flow_runs, "self flow_run_response"),
         (BaseWorker._submit_run, "self flow_run"),
         (BaseWorker._release_limit_slot, "self flow_run_id"),
+        (BaseWorker._setup_cancellation_observer, "self"),
         (BaseWorker._sync_and_initialize, "self"),
     ],
     ids=lambda value: getattr(value, "__qualname__", None),
