@@ -191,7 +191,7 @@ def test_what_is_deleted_in_prefect_is_named_and_mended_by_deploy_alone(stack: S
     submit()
     found = faults()
     assert found["deployments"]["detail"] == "Deployments are missing: detect-faces."
-    assert {check["fix"] for name, check in found.items() if name != "API"} == {"facet deploy"}
+    assert all(check["fix"].startswith("facet deploy") for name, check in found.items() if name != "API"), found
     mend()
 
     stack.lose_prefects_database()
@@ -228,7 +228,7 @@ def test_the_doctor_finds_what_is_paused_or_gone_in_prefect(stack: Stack) -> Non
     for worker in httpx.post(f"{pool}/workers/filter", json={}, timeout=30).json():
         change("DELETE", f"{pool}/workers/{worker['name']}")
     found = faults()
-    assert set(found) == {"work pool", "deployments", "worker"}
+    assert set(found) - {"API"} == {"work pool", "deployments", "worker"}
     assert "bulk" in found["work pool"]["detail"] and "deliver-callbacks" in found["deployments"]["detail"]
     assert found["worker"]["fix"] == "facet worker"
 
