@@ -151,7 +151,7 @@ def test_what_is_deleted_in_prefect_is_named_and_mended_by_deploy_alone(stack: S
     submitted: list[str] = []
 
     def submit() -> str:
-        submitted.append(stack.submit(picture())["id"])
+        submitted.append(stack.submit(picture(), request_id=f"mended-{len(submitted)}")["id"])
         return submitted[-1]
 
     def mend() -> None:
