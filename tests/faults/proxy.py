@@ -98,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(mode.seconds)
             self._pass_on(body, lose=mode.way is Way.LOST)
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _handle
+    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _handle
 
     def _pass_on(self, body: bytes, *, lose: bool) -> None:
         upstream = HTTPConnection("127.0.0.1", self.owner.upstream_port, timeout=_UPSTREAM_SECONDS)
