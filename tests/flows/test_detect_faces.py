@@ -123,7 +123,7 @@ def test_what_prefect_or_a_proxy_has_against_a_requests_id_keeps_no_image_from_i
 ) -> None:
     """As a firewall that takes it for an attack."""
     proxy = FaultProxy(stack.prefect_port)
-    image = Image(id=uuid4(), request_id="a' OR 1=1", original_key="")
+    image = Image(id=uuid4(), request_id="a' OR 1=1")
     with closing(proxy), temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{proxy.port}/api"}):
         runs = PrefectFlowRuns()
         with proxy.failing(Mode(Way.STATUS, status=status, holding=b"OR 1=1")):
