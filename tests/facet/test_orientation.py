@@ -14,8 +14,6 @@ from tests.support.metadata import exif, with_chunk, xmp
 LIMIT = 10_000_000
 SIZE = (96, 64)
 
-pytest.importorskip("pillow_heif")
-
 
 @pytest.fixture(scope="module")
 def upright(photo: bytes) -> Pillow.Image:

@@ -48,7 +48,6 @@ def test_a_file_of_each_category_is_of_its_class_and_none_is_an_error_of_the_ser
 
 def test_each_file_is_of_its_class_and_has_its_face_where_it_is(photo: bytes) -> None:
     """Judged here, since a flow run for each would take minutes; `make test-hostile` sends all of them."""
-    pytest.importorskip("pillow_heif")
     detector = create_detector("mtcnn", threads=1)
     outcomes = [judged(case, detector) for case in every_case(photo)]
     assert {outcome.case.name: outcome.wrong for outcome in outcomes if outcome.wrong} == {}

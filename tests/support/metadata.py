@@ -4,8 +4,11 @@ import io
 import struct
 
 from PIL import Image as Pillow
+from pillow_heif import register_heif_opener
 
 from tests.hostile.pictures import chunk
+
+register_heif_opener(thumbnails=False)  # a test that writes HEIC may not have loaded the service's decoders
 
 _NAMESPACE = "http://ns.adobe.com/tiff/1.0/"
 _RESOLUTION_UNIT, _ORIENTATION = 296, 274
