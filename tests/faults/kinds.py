@@ -334,7 +334,7 @@ _COMMON = [
     Fault("API answers lost", answers_of_the_api_lost, 6),
     Fault("lease passes (child frozen)", busy_child_frozen, 3 * LEASE_SECONDS, _CRASHED),
     Fault("everything killed", everything_killed, 2, _CRASHED, mixes=False),
-    Fault("deployment deleted", deleted("/deployments/detect-faces/detect-faces"), 6),
+    Fault("deployment deleted", deleted("/deployments/detect-faces/detect-faces"), 6, mixes=False),
     Fault("flows deleted", deleted("/flows/detect-faces", "/flows/deliver-callbacks"), 6, mixes=False),
     Fault("work queue deleted", waiting_runs_stranded, 6, mixes=False),
     Fault("work pool deleted", deleted("/work_pools/faces"), 32, mixes=False),
