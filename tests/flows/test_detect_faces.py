@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from prefect.artifacts import create_table_artifact
 from prefect.exceptions import TerminationSignal
 from prefect.logging import disable_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -21,6 +22,7 @@ from facet.models import Image, ImageStatus, Lane, Run, RunState
 from facet.services import Services
 from facet.settings import Settings
 from flows.detect_faces import _handed_back, _set_back
+from tasks.for_show import for_show
 from tests.faults.proxy import FaultProxy, Mode, Way
 from tests.support.images import add_images, picture
 from tests.support.processes import wait_for
@@ -202,3 +204,9 @@ def test_a_run_that_an_outage_ends_sets_its_images_back_with_nobody_charged(tmp_
     assert (waiting.status, waiting.run_id) == (ImageStatus.QUEUED, None)
     assert (waiting.attempts, waiting.outages) == (0, 1)
     services.database.close()
+
+
+def test_an_artifact_that_prefect_does_not_take_changes_nothing() -> None:
+    """Such as one of a flow run that was deleted meanwhile."""
+    with disable_run_logger(), for_show():
+        create_table_artifact(table=[])  # there is no server at the tests' own address
