@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageFile
+from PIL import ImageFile, ImagePalette
 from PIL.TiffImagePlugin import TiffImageFile
 
 from facet.errors import unsupported
@@ -24,6 +24,7 @@ _STRIP_ROWS = 256
 _COLOURS = {"RGB": 3, "RGBA": 3, "CMYK": 4}
 _OTHER_HALF = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 """Read in the other order of bytes, a number of 16 bits has its lower 8 where Pillow takes the upper."""
+_COLOUR_MAP = 320
 _NATIVE = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 _UNSIGNED, _SIGNED = (8, 10, 12, 14, 16), (7, 8, 10, 12, 14, 15)
 
@@ -96,13 +97,16 @@ def _black_and_white(low: float, high: float, kind: str, stated: Sequence[float]
     return next(((0.0, 2.0**width - 1) for width in widths if high < 2**width), (low, high))
 
 
-def mend_order(picture: TiffImageFile, page: Page) -> None:
-    """Let Pillow read two kinds of TIFF right. `picture` is not yet loaded.
+def mend(picture: TiffImageFile, page: Page) -> None:
+    """Let Pillow read three kinds of TIFF right. `picture` is not yet loaded.
 
-    libtiff gives numbers in the order of this machine, which Pillow heeds only where they are unsigned and of 16 bits.
-    Of planes that are not compressed Pillow reads 8 bits, whatever they have. Raises ImageError `unsupported` for those
-    of CMYK.
+    A palette of 16 bits may have been written with numbers of 8, which would all be black. libtiff gives numbers in the
+    order of this machine, which Pillow heeds only where they are unsigned and of 16 bits. Of planes that are not
+    compressed Pillow reads 8 bits, whatever they have. Raises ImageError `unsupported` for those of CMYK.
     """
+    colours = picture.tag_v2.get(_COLOUR_MAP, ())
+    if picture.mode == "P" and max(colours, default=0) < 256:
+        picture.palette = ImagePalette.raw("RGB;L", bytes(colours))
     planes = page.first(Tag.PLANAR, 1) == 2 and page.first(Tag.BITS, 1) == 16
     order = ";16B" if picture.tag_v2.prefix == b"MM" else ";16L"
 

@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 from PIL.TiffImagePlugin import TiffImageFile
 
 from facet import jpeg, png, tiff
-from facet.depth import DARK, Scale, brightened, has_16_bits, is_dark, mend_order, read_lower_half, strips
+from facet.depth import DARK, Scale, brightened, has_16_bits, is_dark, mend, read_lower_half, strips
 from facet.errors import ImageError, unsupported
 from facet.library_messages import silenced
 from facet.orientation import orientation, turned_by_tag
@@ -231,15 +231,13 @@ def _loaded(file: _File) -> Pillow.Image:
         read_lower_half(lower)
         lower.load()
         return brightened(picture, lower, file.page)
-    if file.page and picture.palette:
-        pass
     return picture
 
 
 def _pillow(file: _File) -> ImageFile.ImageFile:
     picture = Pillow.open(io.BytesIO(file.data), formats=tuple(MEDIA_TYPES))
     if file.page and isinstance(picture, TiffImageFile):
-        mend_order(picture, file.page)
+        mend(picture, file.page)
         if not turned_by_tag(picture):
             picture.getexif()[ExifTags.Base.Orientation] = 1  # Pillow would turn it by what it finds in XMP
     return picture

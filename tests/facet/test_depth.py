@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 
 from facet.images import decode
 from tests.hostile.pictures import encoded
-from tests.support.tiff import page, tiff
+from tests.support.tiff import SHORT, page, tiff
 
 LIMIT = 10_000_000
 U8, U16, U32 = np.uint8, np.uint16, np.uint32
@@ -161,6 +161,18 @@ def test_planes_of_16_bits_are_read(count: int, order: str, rgb: NDArray[np.uint
     planes = values.transpose(2, 0, 1)
     each.strip, each.planes = planes.astype(planes.dtype.newbyteorder(order)).tobytes(), 3
     assert_looks_like(tiff(each, order=order), rgb)
+
+
+@pytest.mark.parametrize("unit", [1, 257])
+def test_a_palette_of_8_bits_is_not_black(unit: int, rgb: NDArray[np.uint8]) -> None:
+    picture = Pillow.fromarray(rgb).quantize(256)
+    each = page(np.asarray(picture), photometric=3)
+    colours = np.array(picture.getpalette(), int).reshape(-1, 3)
+    each.tags[320] = (
+        SHORT,
+        [int(value) * unit for value in np.pad(colours, ((0, 256 - len(colours)), (0, 0))).T.ravel()],
+    )
+    assert_looks_like(tiff(each), np.asarray(picture.convert("RGB")))
 
 
 @pytest.mark.parametrize("value", [0, 1, 255, 65535])
