@@ -1,6 +1,7 @@
 """`facet demo`: one photo through the whole service, from the request to the callback."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -18,12 +19,11 @@ import httpx
 import typer
 from rich.console import Console
 
+from cli.readiness import PARTS, StackFailed, await_parts, is_ready
 from cli.services import fail
-from cli.stack import StackFailed, await_ready, is_ready
 from facet.settings import Settings, get_settings
 
 _ROOT = Path(__file__).parent.parent
-_RESULT_SECONDS = 180
 
 
 class DemoFailed(Exception):
@@ -35,13 +35,13 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for callback.json and annotated.jpg.")] = Path("demo"),
 ) -> None:
     """Submit a photo, wait for its callback, and keep the result; starts the stack if none is running."""
-    console = Console(stderr=True)
+    console, settings = Console(stderr=True), get_settings()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if not image.is_file():
             raise DemoFailed(f"There is no file {image}: name a photo with IMAGE=path.")
-        with _receiver() as (callback_url, callbacks), _running_stack(get_settings(), console) as base_url:
-            result, picture = _submit_and_wait(base_url, image, callback_url, callbacks, console)
+        with _receiver() as (callback_url, callbacks), _running_stack(settings, console):
+            result, picture = _submit_and_wait(settings, image, callback_url, callbacks, console)
         out.mkdir(parents=True, exist_ok=True)
         (out / "callback.json").write_text(json.dumps(result, indent=2) + "\n")
         (out / "annotated.jpg").write_bytes(picture)
@@ -56,10 +56,10 @@ def demo(
 
 
 @contextmanager
-def _running_stack(settings: Settings, console: Console) -> Iterator[str]:
-    """The running stack's URL, or that of one that lives as long as the block."""
+def _running_stack(settings: Settings, console: Console) -> Iterator[None]:
+    """With the stack that runs, or one that lives as long as the block."""
     if is_ready(settings):
-        yield settings.base_url
+        yield
         return
     log = settings.home.absolute() / "logs" / "stack.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -73,12 +73,12 @@ def _running_stack(settings: Settings, console: Console) -> Iterator[str]:
             env=os.environ | {"COLUMNS": "200"},
         )
     try:
-        with console.status("Starting the stack (Prefect server, API, worker)…"):
+        with console.status("Starting the stack (Prefect server, API, worker)…") as status:
             try:
-                await_ready(settings, stack)
+                await_parts(settings, stack, PARTS, seconds=math.inf, say=status.update)  # it gives up by itself
             except StackFailed as error:
                 raise StackFailed(log.read_text().strip() or str(error)) from error
-        yield settings.base_url
+        yield
     finally:
         with console.status("Stopping the stack…"):
             stack.send_signal(signal.SIGINT)
@@ -86,9 +86,9 @@ def _running_stack(settings: Settings, console: Console) -> Iterator[str]:
 
 
 def _submit_and_wait(
-    base_url: str, image: Path, callback_url: str, callbacks: "SimpleQueue[dict[str, Any]]", console: Console
+    settings: Settings, image: Path, callback_url: str, callbacks: "SimpleQueue[dict[str, Any]]", console: Console
 ) -> tuple[dict[str, Any], bytes]:
-    with httpx.Client(base_url=base_url, timeout=30, trust_env=False) as client:
+    with httpx.Client(base_url=settings.local_url, timeout=30, trust_env=False) as client:
         answer = client.post(
             "/v1/images",
             files={"image": (image.name, image.read_bytes())},
@@ -98,7 +98,7 @@ def _submit_and_wait(
             raise DemoFailed("the stack wants an API key; try the demo without FACET_API_KEYS, in another FACET_HOME.")
         if answer.status_code != 202:
             raise DemoFailed(f"the API answered {answer.status_code}: {answer.json().get('detail')}")
-        link = answer.json()["links"]["self"]
+        link = f"/v1/images/{answer.json()['id']}"
         begun = time.monotonic()
         with console.status("Submitted…") as status:
             while True:
@@ -109,11 +109,14 @@ def _submit_and_wait(
                     state = client.get(link).json()
                     seconds = time.monotonic() - begun
                     status.update(f"{image.name}: {state['status']}, {seconds:.0f} s")
-                    if seconds > _RESULT_SECONDS:
-                        raise DemoFailed(f"no callback after {_RESULT_SECONDS} s; see {link}") from None
+                    if seconds > settings.start_seconds:
+                        where = f"see {settings.local_url}{link} and {settings.home.absolute() / 'logs'}"
+                        raise DemoFailed(
+                            f"no callback after {seconds:.0f} s, and the image is {state['status']}; {where}"
+                        ) from None
         if result["status"] != "completed":
             raise DemoFailed(f"the image is {result['status']}: {result['failure']['reason']}")
-        picture = client.get(result["output_image_url"])
+        picture = client.get(f"{link}/annotated")
         picture.raise_for_status()
         return result, picture.content
 

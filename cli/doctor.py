@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from cli.doctor_prefect import PrefectExamination
 from cli.faults import Faulty
-from cli.services import find_prefect
+from cli.services import api_url, find_prefect
 from facet.database import Database
 from facet.errors import Unavailable
 from facet.settings import Settings, get_settings, wrong_settings
@@ -164,14 +164,14 @@ def _clock(database: Database, prefect: PrefectExamination) -> str:
 
 
 def _api(settings: Settings) -> str:
+    """On this machine where it runs here: whether clients reach its public URL cannot be told from here."""
+    asked, url = api_url(settings), settings.base_url
     fix = "Start it with facet up or facet api, or mend FACET_HOST, FACET_PORT and FACET_PUBLIC_URL."
     try:
-        answer = httpx.get(f"{settings.base_url}/readyz", timeout=10).json()
+        answer = httpx.get(f"{asked}/readyz", timeout=10).json()
     except (httpx.HTTPError, ValueError) as error:
-        raise Faulty(f"{settings.base_url} does not answer: {error!r}", fix) from error
+        raise Faulty(f"{asked} does not answer: {error!r}", fix) from error
     if answer.get("status") != "ok":
         down = {name: part["detail"] for name, part in answer.get("parts", {}).items() if part["status"] != "ok"}
-        raise Faulty(
-            f"{settings.base_url} is {answer.get('status')}: {down}", "Mend what was found before; it follows."
-        )
-    return settings.base_url
+        raise Faulty(f"{asked} is {answer.get('status')}: {down}", "Mend what was found before; it follows.")
+    return asked if asked == url else f"{asked}, for clients {url}"

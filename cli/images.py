@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from cli.services import fail
+from cli.services import api_url, fail
 from facet.annotations import Annotation
 from facet.client import Accepted, ApiError, Client, Image, Reprocessing, SubmissionFields
 from facet.settings import get_settings
@@ -22,7 +22,10 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", 
 _SENDERS = 4
 Row = TypeVar("Row", bound=Mapping[str, Any])
 
-Url = Annotated[str | None, typer.Option("--url", envvar="FACET_URL", help="The API. Default: as the settings say.")]
+Url = Annotated[
+    str | None,
+    typer.Option("--url", envvar="FACET_URL", help="The API. Default: this machine's, else FACET_PUBLIC_URL."),
+]
 Key = Annotated[str | None, typer.Option(envvar="FACET_API_KEY", help="API key, sent as Bearer.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one line for each thing.")]
 
@@ -199,7 +202,7 @@ def deliveries(
 @contextmanager
 def api(url: str | None, api_key: str | None) -> Iterator[Client]:
     """A client for the block; what the API refuses ends the command with its words."""
-    client = Client(url or get_settings().base_url, api_key=api_key, patience=60)
+    client = Client(url or api_url(get_settings()), api_key=api_key, patience=60)
     try:
         yield client
     except ApiError as error:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from facet.local import listens, spare_proxies
 from facet.settings import Settings, get_settings
 
 _LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -21,7 +22,7 @@ def api() -> None:
 
     from cli.access import NotSafe, check_access
 
-    await_schema(settings, 120)
+    await_schema(settings, settings.start_seconds)
     try:
         check_access(settings)
     except NotSafe as error:
@@ -38,7 +39,12 @@ def api() -> None:
 def worker(
     pool: Annotated[str | None, typer.Option(help="Work pool to serve. Default: FACET_WORK_POOL.")] = None,
     slots: Annotated[int | None, typer.Option(min=1, help="Runs at a time. Default: FACET_WORKER_SLOTS.")] = None,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for the migrations, Prefect and the deployment.")] = 120,
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds to wait for the migrations, Prefect and the deployment. Default: FACET_START_SECONDS."
+        ),
+    ] = None,
     stock: Annotated[bool, typer.Option("--stock", help="Prefect's own worker: a new process for each run.")] = False,
 ) -> None:
     """Run flow runs of the work pool, in processes that are kept warm."""
@@ -48,9 +54,10 @@ def worker(
 
     from deployments.deploy import DeployFailed, await_deployment
 
-    await_schema(settings, wait)
+    seconds = settings.start_seconds if wait is None else wait
+    await_schema(settings, seconds)
     try:
-        await_deployment(wait)
+        await_deployment(seconds)
     except DeployFailed as error:
         raise typer.Exit(fail(str(error))) from error
     name, limit = pool or settings.work_pool, slots or settings.worker_slots
@@ -124,13 +131,14 @@ def await_schema(settings: Settings, seconds: float) -> None:
     if settings.database_url is None:  # the embedded stack's own, which `facet up` migrates
         return
     database = Database(settings.sqlalchemy_url)
-    until = time.monotonic() + seconds
+    until, said = time.monotonic() + seconds, ""
     try:
         while missing := database.missing_migrations():
+            lack = f"The database lacks the migrations {', '.join(missing)}: run `facet db upgrade`."
             if time.monotonic() > until:
-                raise typer.Exit(
-                    fail(f"The database lacks the migrations {', '.join(missing)}: run `facet db upgrade`.")
-                )
+                raise typer.Exit(fail(f"{lack} They were waited for {seconds:g} s."))
+            if said != (said := lack):
+                typer.echo(f"Waiting. {lack}", err=True)
             time.sleep(1)
     except Unavailable:
         return
@@ -139,9 +147,19 @@ def await_schema(settings: Settings, seconds: float) -> None:
 
 
 def find_prefect(settings: Settings) -> None:
-    """Before Prefect is imported: without an address it would start a server of its own."""
+    """Before Prefect is imported: without an address it would start a server of its own.
+
+    Prefect's client obeys the environment's proxies, and a local server is asked through none.
+    """
+    spare_proxies(settings.host)
     os.environ.setdefault("PREFECT_API_URL", f"http://127.0.0.1:{settings.prefect_port}/api")
     os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
+def api_url(settings: Settings) -> str:
+    """Where a command asks the API: on this machine where it runs here, else where its clients reach it."""
+    spare_proxies(settings.host)
+    return settings.local_url if listens(settings.host, settings.port) else settings.base_url
 
 
 def fail(message: str) -> int:

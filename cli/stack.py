@@ -1,5 +1,6 @@
 """`facet up`: the embedded stack — Prefect server, API and worker — under supervisord, in the foreground."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -9,24 +10,24 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
 
-import httpx
 import psutil
 import typer
 from sqlalchemy import update
 
 from cli.access import NotSafe, check_access
+from cli.readiness import PARTS, PREFECT, StackFailed, await_parts, prefect_login, prefect_url
 from cli.services import fail
-from facet.access import is_loopback
 from facet.database import Database, utcnow
+from facet.local import is_loopback
 from facet.models import Run, RunState
 from facet.settings import Settings, get_settings
 
 _MARK = "FACET_STACK"
-_READY_SECONDS = 120
 
 _PROGRAM = """
 [program:{name}]
@@ -43,10 +44,6 @@ killasgroup=true
 """
 
 
-class StackFailed(Exception):
-    """The stack cannot start, or has not become ready."""
-
-
 def up(
     exit_with_parent: Annotated[
         bool, typer.Option(help="Stop when the process that started this one has ended, however it ended.")
@@ -59,7 +56,6 @@ def up(
         signal.signal(number, _interrupt)
     try:
         with _stack(settings) as supervisor:
-            await_ready(settings, supervisor)
             typer.echo(
                 f"\n  Console     {settings.base_url}/\n  API docs    {settings.base_url}/docs\n"
                 f"  Prefect UI  {prefect_url(settings)}\n  Logs        {settings.home.absolute() / 'logs'}\n\n"
@@ -77,50 +73,6 @@ def up(
         raise typer.Exit(fail(str(error))) from error
 
 
-def prefect_url(settings: Settings) -> str:
-    return f"http://127.0.0.1:{settings.prefect_port}"
-
-
-def prefect_login() -> tuple[str, str] | None:
-    """User and password of the Prefect server, where it has been given some."""
-    login = os.environ.get("PREFECT_API_AUTH_STRING") or os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
-    user, _, password = (login or "").partition(":")
-    return (user, password) if login else None
-
-
-def await_ready(settings: Settings, process: subprocess.Popen[bytes]) -> None:
-    """Wait until every part answers. Raises StackFailed, with the place to look, when one does not."""
-    until = time.monotonic() + _READY_SECONDS
-    logs = settings.home.absolute() / "logs"
-    while not is_ready(settings):
-        if process.poll() is not None:
-            raise StackFailed(f"The stack has ended before it was ready; see {logs}.")
-        if time.monotonic() > until:
-            raise StackFailed(f"The stack is not ready after {_READY_SECONDS} s; see {logs}.")
-        time.sleep(0.3)
-
-
-def is_ready(settings: Settings) -> bool:
-    """Whether the API is up with all its parts, and a worker polls the pool."""
-    try:
-        ready = httpx.get(f"{settings.base_url}/readyz", timeout=5, trust_env=False)
-        workers = httpx.post(
-            f"{prefect_url(settings)}/api/work_pools/{settings.work_pool}/workers/filter",
-            json={},
-            auth=prefect_login(),
-            timeout=5,
-            trust_env=False,
-        )
-        return (
-            ready.is_success
-            and ready.json()["status"] == "ok"
-            and workers.is_success
-            and any(worker["status"] == "ONLINE" for worker in workers.json())
-        )
-    except (httpx.HTTPError, ValueError, KeyError):
-        return False
-
-
 @contextmanager
 def _stack(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
     home = settings.home.absolute()
@@ -130,7 +82,7 @@ def _stack(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StackFailed(
-                f"A stack is already running in {home}: its API is at {settings.base_url}. "
+                f"A stack is already running in {home}: its API is at {settings.local_url}. "
                 "Stop it first, or set FACET_HOME, FACET_PORT and FACET_PREFECT_PORT for a second one."
             ) from error
         end_leftovers(home)
@@ -138,8 +90,8 @@ def _stack(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
             raise StackFailed(
                 f"FACET_PORT and FACET_PREFECT_PORT are both {settings.port}: set another for one of them."
             )
-        for name, port in (("FACET_PORT", settings.port), ("FACET_PREFECT_PORT", settings.prefect_port)):
-            _check_port(name, settings.host, port)
+        _check_port("FACET_PORT", settings.host, settings.port)
+        _check_port("FACET_PREFECT_PORT", "127.0.0.1", settings.prefect_port)
         _prepare_database(settings)
         environment = _environment(settings, home, keys=check_access(settings))
         supervisor = subprocess.Popen(
@@ -157,7 +109,7 @@ def _stack(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
             start_new_session=True,  # the terminal's Ctrl-C comes to this process alone, which then ends the others
         )
         try:
-            _deploy_when_up(settings, supervisor, home, environment)
+            _await_stack(settings, supervisor, environment)
             yield supervisor
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -187,12 +139,19 @@ def end_leftovers(home: Path) -> None:
 
 
 def _check_port(setting: str, host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise StackFailed(f"Port {port} of {host} cannot be used ({error.strerror}): set {setting}.") from error
+    """Raises StackFailed unless a server can listen there, on each address that the host has."""
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind(address)
+    except OSError as error:
+        fix = setting if error.errno in (errno.EADDRINUSE, errno.EACCES) else "FACET_HOST"
+        raise StackFailed(f"Port {port} of {host} cannot be used ({error.strerror}): set {fix}.") from error
 
 
 def _prepare_database(settings: Settings) -> None:
@@ -250,27 +209,25 @@ def _configure(settings: Settings, home: Path) -> Path:
     return path
 
 
-def _deploy_when_up(
-    settings: Settings, supervisor: subprocess.Popen[bytes], home: Path, environment: dict[str, str]
-) -> None:
-    until = time.monotonic() + _READY_SECONDS
-    while True:
-        try:
-            httpx.get(f"{prefect_url(settings)}/api/health", timeout=5, trust_env=False).raise_for_status()
-            break
-        except httpx.HTTPError as error:
-            if supervisor.poll() is not None or time.monotonic() > until:
-                raise StackFailed(f"The Prefect server does not answer; see {home}/logs/prefect.log.") from error
-            time.sleep(0.3)
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", "deploy"],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
+def _await_stack(settings: Settings, supervisor: subprocess.Popen[bytes], environment: dict[str, str]) -> None:
+    """Wait for Prefect's server, make the deployments there, and wait for all the rest. Raises StackFailed."""
+    say, seconds = partial(typer.echo, err=True), settings.start_seconds
+    await_parts(settings, supervisor, [PREFECT], seconds=seconds, say=say)
+    say("Making the work pool and the deployments.")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", "deploy"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise StackFailed(f"`facet deploy` has not ended after {seconds:g} s.") from error
     if done.returncode:
         raise StackFailed(f"{done.stdout}{done.stderr}")
+    await_parts(settings, supervisor, PARTS, seconds=seconds, say=say)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -83,18 +83,21 @@ def _make_queue(client: SyncPrefectClient, pool: str, name: str, description: st
 
 def await_deployment(seconds: float) -> None:
     """Wait until Prefect answers and knows the detection deployment. Raises DeployFailed after `seconds`."""
-    until = time.monotonic() + seconds
+    until, said = time.monotonic() + seconds, ""
     with get_client(sync_client=True) as client:
-        while not _is_deployed(client):
+        while lack := _lack(client):
             if time.monotonic() > until:
-                raise DeployFailed(
-                    f"Prefect knows no deployment {DETECT_DEPLOYMENT} at {client.api_url}: run `facet deploy`."
-                )
+                raise DeployFailed(f"{lack} It was waited for {seconds:g} s.")
+            if said != (said := lack):
+                print(f"Waiting. {lack}", file=sys.stderr, flush=True)
             time.sleep(0.3)
 
 
-def _is_deployed(client: SyncPrefectClient) -> bool:
+def _lack(client: SyncPrefectClient) -> str | None:
     try:
-        return bool(client.read_deployment_by_name(DETECT_DEPLOYMENT))
-    except (ObjectNotFound, httpx.HTTPError, PrefectHTTPStatusError, RuntimeError):
-        return False
+        client.read_deployment_by_name(DETECT_DEPLOYMENT)
+    except ObjectNotFound:
+        return f"Prefect at {client.api_url} knows no deployment {DETECT_DEPLOYMENT}: run `facet deploy`."
+    except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError) as error:
+        return f"Prefect at {client.api_url} does not answer: {type(error).__name__}."
+    return None

@@ -12,7 +12,6 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import ip_address
 from typing import Any
 
 from pydantic import SecretStr
@@ -104,11 +103,3 @@ def find_key(key: str, among: Sequence[SettingsKey]) -> Principal | None:
         if hmac.compare_digest(hashed, candidate.hash):
             found = candidate.principal
     return found
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own, which nobody else can reach."""
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"

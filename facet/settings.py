@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from facet.access import parse_keys
 from facet.addresses import AddressRules
+from facet.local import url_of
 from facet.setting_checks import check_bucket, check_database_url, check_home, check_s3_endpoint, check_web_url
 from facet.signing import Signer
 
@@ -36,7 +37,13 @@ class Settings(BaseSettings):
     public_url: str | None = Field(
         None,
         description="URL under which clients reach the API, with the path that a proxy has it under. "
-        "Unset: `http://HOST:PORT`.",
+        "Unset: that of `FACET_HOST` and `FACET_PORT`.",
+    )
+    start_seconds: float = Field(
+        300,
+        gt=0,
+        description="Seconds that what is started waits for each thing that it needs: `facet up` for its parts, "
+        "API and worker for the migrations and Prefect.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Level of the logs.")
 
@@ -217,6 +224,11 @@ class Settings(BaseSettings):
         "Unset: none.",
     )
 
+    @field_validator("host")
+    @classmethod
+    def _without_brackets(cls, value: str) -> str:
+        return value.strip("[]")
+
     @field_validator("public_url")
     @classmethod
     def _check_public_url(cls, value: str | None) -> str | None:
@@ -281,7 +293,13 @@ class Settings(BaseSettings):
 
     @property
     def base_url(self) -> str:
-        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+        """Where clients reach the API. The zone of a link-local address is escaped, as RFC 6874 has it."""
+        return (self.public_url or self.local_url.replace("%", "%25")).rstrip("/")
+
+    @property
+    def local_url(self) -> str:
+        """Where this machine reaches the API that it runs."""
+        return url_of(self.host, self.port)
 
     @property
     def prefix(self) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy import create_engine, text
 
 from facet.claims import Claims
 from facet.database import Database
+from facet.local import spare_proxies
 from facet.settings import Settings
 from facet.storage import FolderStore, ObjectStore, S3Store
 from tests.support.processes import postgresql
@@ -24,6 +25,7 @@ os.environ.update(  # before Prefect is imported, which reads them then
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
     DO_NOT_TRACK="1",
 )
+spare_proxies("127.0.0.1")
 
 
 @pytest.fixture(scope="session")

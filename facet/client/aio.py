@@ -17,7 +17,7 @@ class AsyncClient:
 
     def __init__(self, url: str, *, api_key: str | None = None, patience: float = 300.0) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.AsyncClient(base_url=self.url, headers=exchange.headers(api_key), timeout=60.0)
+        self._http = httpx.AsyncClient(**exchange.options(self.url, api_key))
         self._patience = patience
 
     async def close(self) -> None:

@@ -10,6 +10,7 @@ from uuid import uuid4
 import httpx
 
 from facet.client.types import Image
+from facet.local import is_loopback
 
 FINISHED = ("completed", "failed", "cancelled")
 POLL_SECONDS = 0.5
@@ -125,8 +126,19 @@ class Patience:
         return pause
 
 
-def headers(api_key: str | None) -> dict[str, str]:
-    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+def options(url: str, api_key: str | None) -> dict[str, Any]:
+    """How httpx is set up. An API on this machine is asked through no proxy; certificates are trusted as elsewhere."""
+    try:
+        is_local = is_loopback(httpx.URL(url).host)
+    except httpx.InvalidURL:  # which the first request says
+        is_local = False
+    return {
+        "base_url": url,
+        "headers": {"Authorization": f"Bearer {api_key}"} if api_key else {},
+        "timeout": 60.0,
+        "trust_env": not is_local,
+        "verify": httpx.create_ssl_context(),
+    }
 
 
 def not_reachable(url: str, error: Exception) -> ApiError:

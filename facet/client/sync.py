@@ -21,7 +21,7 @@ class Client:
 
     def __init__(self, url: str, *, api_key: str | None = None, patience: float = 300.0) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, headers=exchange.headers(api_key), timeout=60.0)
+        self._http = httpx.Client(**exchange.options(self.url, api_key))
         self._patience = patience
 
     def close(self) -> None:

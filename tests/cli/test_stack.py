@@ -24,11 +24,20 @@ def run(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_demo_shows_a_face_and_leaves_no_process(stack: Stack, tmp_path: Path) -> None:
+def test_the_demo_shows_a_face_and_leaves_no_process(tmp_path: Path) -> None:
+    """On IPv6, with proxies that do not answer, and behind a public URL that this machine cannot reach."""
+    stack = new_stack(
+        tmp_path / "home",
+        FACET_HOST="::1",
+        FACET_PUBLIC_URL="https://photos.invalid/facet",
+        HTTP_PROXY="http://127.0.0.1:9",
+        all_proxy="socks5h://127.0.0.1:9",
+    )
     done = run(stack, "demo", "--out", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert len(told["faces"]) == 1
+    assert told["output_image_url"].startswith("https://photos.invalid/facet/v1/")
     assert json.loads((tmp_path / "out" / "callback.json").read_text()) == told
     picture = decode((tmp_path / "out" / "annotated.jpg").read_bytes(), max_pixels=10**6)
     assert picture.shape == (512, 512, 3)

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from facet.access import EVERYONE, KeyScope, is_loopback
+from facet.access import EVERYONE, KeyScope
 from facet.api_keys import ApiKeys, NameTaken
 from facet.database import Database
 from facet.settings import Settings
@@ -59,14 +59,3 @@ def test_scopes_contain_each_other() -> None:
     read, submit, admin = KeyScope
     assert [read.covers(submit), submit.covers(read), submit.covers(admin), admin.covers(submit)] == [0, 1, 0, 1]
     assert EVERYONE.sees_all
-
-
-@pytest.mark.parametrize(
-    ("host", "loopback"),
-    [
-        *[(host, True) for host in ("127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost")],
-        *[(host, False) for host in ("0.0.0.0", "::", "10.0.0.1", "facet.example", "", "localhost.evil.example")],
-    ],
-)
-def test_loopback(host: str, loopback: bool) -> None:
-    assert is_loopback(host) is loopback

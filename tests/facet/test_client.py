@@ -7,6 +7,7 @@ import json
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -177,3 +178,21 @@ def test_a_callback_is_verified_by_any_of_the_secrets_and_nothing_else() -> None
     for data, sent, secrets in forged:
         with pytest.raises(WebhookVerificationError):
             verify_callback(data, sent, *secrets)
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5h://127.0.0.1:9"])
+def test_an_api_on_this_machine_is_asked_through_no_proxy(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name)
+    for name in ("ALL_PROXY", "HTTP_PROXY"):
+        monkeypatch.setenv(name, proxy)
+
+    async def ask(url: str) -> dict[str, Any]:
+        async with AsyncClient(url, patience=0) as client:
+            return dict(await client.image("1"))
+
+    with scripted(answer(200, body=ACCEPTED)) as server:
+        url = server.url.removesuffix("/callback")
+        with Client(url, patience=0) as client:
+            assert client.image("1") == {"id": "1"}
+        assert asyncio.run(ask(url)) == {"id": "1"}

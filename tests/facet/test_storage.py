@@ -212,3 +212,12 @@ def test_what_the_server_refuses_is_told_with_the_setting_to_mend(s3_endpoint: s
             store.check()
     with pytest.raises(Unavailable, match=r"NoSuchBucket. .*FACET_S3_BUCKET"):
         S3Store(s3_endpoint, access_key=S3_KEYS[0], secret_key=S3_KEYS[1], bucket=bucket, secure=False).get("images/a")
+
+
+def test_objects_are_reached_through_no_proxy(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name)
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    store.check()
+    store.put("images/a/original", b"x", "image/png")

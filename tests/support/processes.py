@@ -24,8 +24,12 @@ _PATIENCE = 2
 
 
 def bare_environment() -> dict[str, str]:
-    """This process' environment without what configures Facet or Prefect."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("FACET_", "PREFECT_"))}
+    """This process' environment without what configures Facet or Prefect, and without proxies."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("FACET_", "PREFECT_")) and not name.lower().endswith("_proxy")
+    }
 
 
 def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:

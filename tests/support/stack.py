@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import psutil
 
+from facet.local import url_of
 from tests.support.prefect_database import migrate_prefect
 from tests.support.processes import bare_environment, free_port, running, wait_for
 
@@ -33,12 +34,13 @@ class Stack:
             "FACET_PORT": str(self.port),
             "FACET_PREFECT_PORT": str(self.prefect_port),
             "FACET_LEASE_SECONDS": "5",
+            "FACET_START_SECONDS": "200",  # less than the tests wait: it says what is missing
             **self.settings,
         }
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return url_of(self.settings.get("FACET_HOST", "127.0.0.1"), self.port)
 
     @property
     def command(self) -> list[str]:
