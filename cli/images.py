@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from cli.photos import Photo, find, told
 from cli.services import api_url, fail
 from facet.annotations import Annotation
 from facet.client import Accepted, ApiError, Client, Image, Reprocessing, SubmissionFields
 from facet.settings import get_settings
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
 _SENDERS = 4
 Row = TypeVar("Row", bound=Mapping[str, Any])
 
@@ -42,8 +42,10 @@ def submit(
     url: Url = None,
     api_key: Key = None,
 ) -> None:
-    """Submit photos: files, all photos of folders, or URLs."""
-    photos = list(_photos(sources))
+    """Submit photos: files, all photos of folders, whatever they are called, or URLs."""
+    photos, left_out = find(sources)
+    if left_out:
+        typer.echo(told(left_out, as_json=as_json), err=True)
     fields: SubmissionFields = {
         "callback_url": callback,
         "min_confidence": min_confidence,
@@ -55,7 +57,7 @@ def submit(
     with api(url, api_key) as client, watched(hidden=as_json) as progress:
         sending = progress.add_task("submitted", total=len(photos))
 
-        def send(photo: tuple[Path | str, str]) -> Accepted | None:
+        def send(photo: Photo) -> Accepted | None:
             source, name = photo
             try:
                 return client.submit(source, request_id=request_id or name, **fields)
@@ -89,23 +91,6 @@ def submit(
         )
     if refused or failed:
         raise typer.Exit(1)
-
-
-def _photos(sources: list[str]) -> Iterator[tuple[Path | str, str]]:
-    """Each source with the name of its request."""
-    for source in sources:
-        path = Path(source)
-        if source.startswith(("http://", "https://")):
-            yield source, source[:200]
-        elif path.is_dir():
-            found = sorted(each for each in path.rglob("*") if each.suffix.lower() in _SUFFIXES and each.is_file())
-            if not found:
-                raise typer.BadParameter(f"The folder {path} holds no photos.")
-            yield from ((each, str(each.relative_to(path))[-200:]) for each in found)
-        elif path.is_file():
-            yield path, path.name[-200:]
-        else:
-            raise typer.BadParameter(f"There is no file, folder or URL {source}.")
 
 
 def _await(client: Client, image_ids: list[str], progress: Progress) -> list[Image]:

@@ -1,5 +1,6 @@
 """What the two clients share: requests, how long they are repeated, and how answers are read."""
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,7 +53,7 @@ def submission(source: Path | str | tuple[str, bytes], request_id: str, fields: 
     headers = {"Idempotency-Key": str(uuid4())}
     if isinstance(source, str):
         return Call("POST", "/v1/images", {"json": content | {"image_url": source}, "headers": headers})
-    file = source if isinstance(source, tuple) else (source.name, source.read_bytes())
+    file = source if isinstance(source, tuple) else (_readable(source.name), source.read_bytes())
     form = {name: str(value) for name, value in content.items()}
     return Call("POST", "/v1/images", {"data": form, "files": {"image": file}, "headers": headers})
 
@@ -158,6 +159,11 @@ def result_of(image: Image) -> Image:
     if image["status"] != "completed":
         raise NoResult(image)
     return image
+
+
+def _readable(name: str) -> str:
+    """A file's name as text, whatever its bytes are."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _asked_wait(answer: httpx.Response) -> float:

@@ -61,13 +61,16 @@ def test_a_folder_is_submitted_waited_for_and_summed_up(tmp_path: Path, photo: b
     (tmp_path / "sub").mkdir()
     (tmp_path / "portrait.jpg").write_bytes(photo)
     (tmp_path / "broken.PNG").write_bytes(b"no picture")
+    (tmp_path / "sub" / "IMG_0001").write_bytes(photo)
     (tmp_path / "notes.txt").write_text("no photo")
+    (tmp_path / "._portrait.jpg").write_bytes(photo)
     for number in range(5):
         (tmp_path / "sub" / f"{number}.png").write_bytes(picture())
     output = facet("submit", str(tmp_path), "--wait", status=1)
-    assert output.splitlines()[-1] == "6 completed with 1 face(s), 0 failed, 1 refused."
-    images = lines(facet("status", "--latest", "6", "--json"))
-    assert {image["request_id"] for image in images} == {"portrait.jpg", *(f"sub/{n}.png" for n in range(5))}
+    assert output.splitlines()[-1] == "7 completed with 2 face(s), 0 failed, 1 refused."
+    images = lines(facet("status", "--latest", "7", "--json"))
+    sent = {"portrait.jpg", "sub/IMG_0001", *(f"sub/{n}.png" for n in range(5))}
+    assert {image["request_id"] for image in images} == sent
 
 
 def test_a_photo_goes_in_by_the_command_line_and_its_result_comes_out(
