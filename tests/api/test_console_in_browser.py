@@ -180,12 +180,17 @@ def test_photos_come_by_folder_by_drop_and_by_a_pasted_url(stack: Stack, page: P
     folder = tmp_path / "holiday"
     (folder / "day 1").mkdir(parents=True)
     (folder / "day 1" / "a.png").write_bytes(picture())
+    (folder / "day 1" / "IMG_0001").write_bytes(picture())
     (folder / "notes.txt").write_text("no photo")
+    (folder / "._a.png").write_bytes(picture())
     page.goto("/")
     page.locator("#folder").set_input_files(folder)
     rows = page.locator("#sent-list li")
-    expect(rows).to_have_count(1)
-    expect(rows).to_contain_text("day 1/a.png")
+    expect(rows).to_have_count(2)
+    for name in ("day 1/a.png", "day 1/IMG_0001"):
+        expect(rows.filter(has_text=name)).to_have_count(1)
+    expect(page.locator("#left-out")).to_contain_text("Left out 2 files")
+    expect(page.locator("#left-out")).to_contain_text("notes.txt")
     page.locator("#drop").evaluate(
         """(zone, data) => {
             const dataTransfer = new DataTransfer();
