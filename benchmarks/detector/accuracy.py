@@ -33,7 +33,26 @@ def recall_by_size(found: Mapping[str, Rows], labels: Mapping[str, dict[str, Any
     return [(int(s.sum()), float(hit[s].mean()) if s.any() else 0.0) for s in selections]
 
 
+def precision_and_recall(found: Mapping[str, Rows], labels: Mapping[str, dict[str, Any]]) -> tuple[float, float]:
+    """The part of all boxes that is right, and of all faces that is found; boxes on ignored faces do not count."""
+    _, hits, wanted = _matches(found, labels, "hard")
+    return (sum(hits) / len(hits) if hits else 1.0), sum(hits) / wanted
+
+
 def _average_precision(found: Mapping[str, Rows], labels: Mapping[str, dict[str, Any]], level: str) -> float:
+    scores, hits, wanted = _matches(found, labels, level)
+    order = np.argsort(-np.array(scores), kind="stable")
+    right = np.cumsum(np.array(hits)[order])
+    precision = right / np.arange(1, len(right) + 1)
+    precision = np.maximum.accumulate(precision[::-1])[::-1]
+    recall = np.concatenate([[0.0], right / wanted])
+    return float((np.diff(recall) * precision).sum())
+
+
+def _matches(
+    found: Mapping[str, Rows], labels: Mapping[str, dict[str, Any]], level: str
+) -> tuple[list[float], list[bool], int]:
+    """Each box's confidence, and whether it is on a face of the level that no other has; and how many there are."""
     scores: list[float] = []
     hits: list[bool] = []
     wanted = 0
@@ -58,12 +77,7 @@ def _average_precision(found: Mapping[str, Rows], labels: Mapping[str, dict[str,
                 taken[best] = True
             scores.append(row[4])
             hits.append(hit)
-    order = np.argsort(-np.array(scores), kind="stable")
-    right = np.cumsum(np.array(hits)[order])
-    precision = right / np.arange(1, len(right) + 1)
-    precision = np.maximum.accumulate(precision[::-1])[::-1]
-    recall = np.concatenate([[0.0], right / wanted])
-    return float((np.diff(recall) * precision).sum())
+    return scores, hits, wanted
 
 
 def _iou(rows: Rows, faces: NDArray[np.float64]) -> NDArray[np.float64]:
