@@ -1,8 +1,9 @@
 """Prefect's own server in one process, as the embedded stack runs it on SQLite."""
 
 import gc
+import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import uvicorn
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -17,6 +18,7 @@ from deployments.prefect_internals.server import (
     provide_database_interface,
     set_database_config,
 )
+from deployments.prefect_losses import watch
 
 BUSY_MILLISECONDS = 10_000
 """For so long a writer waits for another; none takes more than some milliseconds."""
@@ -79,4 +81,10 @@ def serve(host: str, port: int) -> None:
     app = QuickRetries(create_app(final=True))
     gc.freeze()  # what is loaded by now stays, and need not be walked through again and again
     gc.set_threshold(20_000, 20, 50)
-    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_keep_alive=5)
+    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="warning", timeout_keep_alive=5))
+    losses = watch()  # by the handlers that uvicorn's configuration has just made, and Prefect's
+    with suppress(KeyboardInterrupt):
+        server.run()
+    losses.tell()
+    if not server.started:
+        sys.exit("The Prefect server could not start; its log says why.")
