@@ -133,9 +133,9 @@ class Settings(BaseSettings):
     )
     min_face_size: int = Field(20, ge=10, description="Smallest face in pixels, unless the request says otherwise.")
 
-    max_image_bytes: int = Field(20_000_000, ge=1000, le=5 * 2**30, description="Largest image file taken, in bytes.")
+    max_image_bytes: int = Field(50_000_000, ge=1000, le=5 * 2**30, description="Largest image file taken, in bytes.")
     max_image_pixels: int = Field(
-        50_000_000,
+        75_000_000,
         ge=1,
         description="Largest image taken, in pixels, read from its header before it is decoded.",
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from facet.detector import create_detector
 from facet.images import decode
 
-_MAX_PIXELS = 50_000_000
+_MAX_PIXELS = 75_000_000
 
 
 def ceiling(paths: Sequence[Path], processes: int) -> float:

@@ -12,7 +12,8 @@ from facet.images import check, decode, read_header
 from facet.jobs import FoundFace
 from facet.jpeg import read_structure
 from facet.png import read_chunks
-from tests.hostile.pictures import UNDO, chunk, encoded
+from facet.settings import Settings
+from tests.hostile.pictures import UNDO, chunk, claiming, encoded
 from tests.support.images import picture
 
 LIMIT = 10_000_000
@@ -192,3 +193,9 @@ def test_drawn_faces_are_green_boxes_with_their_confidence_beneath() -> None:
     assert green[60, 50] and green[60, 110] and green[120, 80]
     assert green[122:150, 50:120].sum() > 20, "no label beneath"
     assert not green[60:100, 60:100].any()
+
+
+@pytest.mark.parametrize(("width", "height"), [(8192, 6144), (9248, 6936), (12_000, 6_000)])
+def test_photos_of_cameras_of_50_and_64_megapixels_and_spheres_are_within_the_default(width: int, height: int) -> None:
+    data = claiming(picture(form="jpg"), width, height)
+    assert read_header(data, max_pixels=Settings().max_image_pixels).width == width
