@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from facet.jobs import Failure, FoundFace, ImageJob
 from facet.services import Services
 from tests.api.conftest import Submit
+from tests.hostile.pictures import claiming
 from tests.support.images import picture
 
 FACE = FoundFace(confidence=0.9991, box=[128, 64, 256, 128], keypoints={"nose": [200, 100]})
@@ -90,7 +91,7 @@ def test_a_broken_picture_is_422_and_stores_nothing(
 
 def test_too_many_bytes_or_pixels_are_413(client: TestClient, submit: Submit) -> None:
     assert_problem(submit(b"\xff" * 50_000_001), 413, "too-large", "image")
-    assert_problem(submit(picture(10_000, 7_501)), 413, "too-large", "image")
+    assert_problem(submit(claiming(picture(form="jpg"), 10_000, 7_501)), 413, "too-large", "image")
 
 
 @pytest.mark.parametrize(
