@@ -170,7 +170,8 @@ def _api(settings: Settings) -> str:
     try:
         answer = httpx.get(f"{asked}/readyz", timeout=10).json()
     except (httpx.HTTPError, ValueError) as error:
-        raise Faulty(f"{asked} does not answer: {error!r}", fix) from error
+        here = "" if asked == settings.local_url else f"Nothing listens at {settings.local_url}, and "
+        raise Faulty(f"{here}{asked} does not answer: {error!r}", fix) from error
     if answer.get("status") != "ok":
         down = {name: part["detail"] for name, part in answer.get("parts", {}).items() if part["status"] != "ok"}
         raise Faulty(f"{asked} is {answer.get('status')}: {down}", "Mend what was found before; it follows.")

