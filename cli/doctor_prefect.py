@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from cli.faults import Faulty
-from cli.stack import prefect_login
+from cli.readiness import prefect_login
 from deployments.names import DEPLOYMENTS, WORK_QUEUES
 from facet.settings import Settings
 
