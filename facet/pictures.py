@@ -1,6 +1,7 @@
 """The pictures of one run: bytes and pixels that are fetched, decoded and drawn when they are first needed."""
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from threading import Lock
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -15,6 +16,8 @@ from facet.storage import ObjectStore
 
 _PIXEL_BYTES_KEPT = 256_000_000
 _FILE_BYTES_KEPT = 64_000_000
+_ANNOTATED_BYTES_KEPT = 160_000_000
+"""Of a run's 200 million pixels: photos as JPEG take up to six bits each."""
 
 Held = TypeVar("Held", bytes, Pixels)
 
@@ -32,7 +35,7 @@ class Pictures:
         self._enough = enough
         self._originals: _Kept[bytes] = _Kept(_FILE_BYTES_KEPT)
         self._pixels: _Kept[Pixels] = _Kept(_PIXEL_BYTES_KEPT)
-        self._annotated: _Kept[bytes] = _Kept(_FILE_BYTES_KEPT)
+        self._annotated: _Kept[bytes] = _Kept(_ANNOTATED_BYTES_KEPT)
 
     def original(self, job: ImageJob) -> bytes:
         """The stored file. Raises ObjectNotFound and Unavailable as the store does."""
@@ -51,6 +54,11 @@ class Pictures:
             pixels = self._decoder.decode(self.original(job), enough=self._enough)
             self._pixels.put(job.image_id, pixels)
         return pixels
+
+    def let_go(self, jobs: Iterable[ImageJob]) -> None:
+        """Keep these pictures' pixels no longer: they were searched and drawn."""
+        for job in jobs:
+            self._pixels.drop(job.image_id)
 
     def annotated(self, job: ImageJob) -> bytes:
         """The picture with its faces shown or hidden, as JPEG; of the size of its pixels."""
@@ -80,6 +88,10 @@ class _Kept(Generic[Held]):
             self._held[key] = held
             while len(self._held) > 1 and sum(map(_size, self._held.values())) > self._limit:
                 self._held.popitem(last=False)
+
+    def drop(self, key: UUID) -> None:
+        with self._lock:
+            self._held.pop(key, None)
 
 
 def _size(held: bytes | Pixels) -> int:

@@ -12,6 +12,7 @@ from facet.images import Pixels
 from facet.jobs import FoundFace, ImageJob, Jobs
 from facet.pictures import Pictures
 from facet.services import Services
+from tasks.draw import draw_each
 from tasks.each_image import TRANSIENT_RETRIES, each_image, note, seconds_since
 
 _CHUNK_PIXELS = 8_000_000
@@ -20,7 +21,7 @@ _CHUNK_IMAGES = 4
 
 @task(name="detect", task_run_name="detect", cache_policy=NO_CACHE, **TRANSIENT_RETRIES)
 def detect(jobs: Jobs, pictures: Pictures, services: Services, run_id: UUID) -> Jobs:
-    """Decode each picture and find its faces, a few pictures at a time.
+    """Decode each picture, find its faces and draw them, a few pictures at a time, while their pixels are in hand.
 
     Those few are noted as in hand first: if the process dies of them, they alone are charged an attempt.
     """
@@ -38,7 +39,8 @@ def detect(jobs: Jobs, pictures: Pictures, services: Services, run_id: UUID) -> 
         decoded = each_image("decode", chunk, decode)
         live = [job for job in decoded if job.live]
         found = iter(_detect(live, [pictures.pixels(job) for job in live], services))
-        done += [next(found) if job.live else job for job in decoded]
+        done += draw_each([next(found) if job.live else job for job in decoded], pictures)
+        pictures.let_go(chunk)
     return done
 
 

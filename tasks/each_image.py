@@ -63,6 +63,7 @@ def each_image(step: str, jobs: Sequence[ImageJob], work: Callable[[ImageJob], I
             result = job.with_changes(setback=Failure(code=result.code, reason=str(result)))
         elif isinstance(result, Exception):
             result = note(job, result)
+        seconds = round(result.timings.get(step, 0) + seconds, 4)  # a step may go on in a later task
         done.append(result.with_changes(timings=result.timings | {step: seconds}))
     return done
 

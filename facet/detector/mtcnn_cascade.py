@@ -238,32 +238,34 @@ def _landmarks(boxes: Float64, relative: Float32) -> Float64:
 
 
 class _Scratch:
-    """Memory for the image at hand, kept for the next: fresh pages cost more than the work in them."""
+    """Memory for the image at hand, kept for the next: fresh pages cost more than the work in them.
+
+    The resizer's sums and the image as float32 take turns in it: what needs the one is done with the other.
+    """
 
     def __init__(self) -> None:
-        self._floats = np.empty(0, np.float32)
-        self._bytes = np.empty(0, np.uint8)
+        self._memory = np.empty(0, np.uint8)
         self._source: NDArray[np.uint8] | None = None
 
     def as_float(self, image: NDArray[np.uint8]) -> Float32:
-        """The image as float32, valid until the next image's."""
-        if self._floats.size < image.size:
-            self._floats = np.empty(image.size, np.float32)
-        pixels = self._floats[: image.size].reshape(image.shape)
-        if self._source is not image:
-            np.copyto(pixels, image)
-            self._source = image
+        """The image as float32, valid until the next image's, and until `bytes` is called."""
+        if self._source is image:
+            return self._memory[: 4 * image.size].view(np.float32).reshape(image.shape)
+        pixels = self.bytes(4 * image.size)[: 4 * image.size].view(np.float32).reshape(image.shape)
+        np.copyto(pixels, image)
+        self._source = image
         return pixels
 
     def bytes(self, size: int) -> NDArray[np.uint8]:
-        """At least `size` bytes, valid until asked for again."""
-        if self._bytes.size < size:
-            self._bytes = np.empty(size, np.uint8)
-        return self._bytes
+        """At least `size` bytes, valid until anything is asked for again."""
+        self._source = None
+        if self._memory.size < size:
+            self._memory = np.empty(0, np.uint8)  # first give back what is too small
+            self._memory = np.empty(size, np.uint8)
+        return self._memory
 
     def shrink(self) -> None:
         """Forget the image, and give back what only a huge one needs."""
         self._source = None
-        if self._floats.nbytes + self._bytes.nbytes > _KEPT_BYTES:
-            self._floats = np.empty(0, np.float32)
-            self._bytes = np.empty(0, np.uint8)
+        if self._memory.nbytes > _KEPT_BYTES:
+            self._memory = np.empty(0, np.uint8)

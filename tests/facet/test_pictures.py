@@ -5,6 +5,9 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import MagicMock
 from uuid import uuid4
 
 import numpy as np
@@ -19,12 +22,13 @@ from facet.detector import create_detector
 from facet.detector.base import DetectedFace, DetectionParameters
 from facet.detector.working_size import to_faces, working_image
 from facet.errors import ImageError, Overloaded
-from facet.images import decode
-from facet.jobs import FoundFace, ImageJob
+from facet.images import Pixels, decode
+from facet.jobs import FoundFace, ImageJob, Jobs
 from facet.pictures import Pictures
 from facet.settings import Settings
 from facet.storage import FolderStore
-from tasks.detect import _found
+from tasks.detect import _found, detect
+from tasks.draw import draw
 from tests.hostile.pictures import UNDO, encoded
 from tests.support.images import picture
 
@@ -149,3 +153,28 @@ def test_threads_may_share_the_pictures_of_a_run(tmp_path: Path) -> None:
         sys.setswitchinterval(interval)
 
     assert all(pictures.original(job) == b"bytes" for job in jobs)
+
+
+def test_each_picture_of_a_run_is_decoded_once_however_few_can_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facet.pictures._PIXEL_BYTES_KEPT", 4 * 320 * 240 * 3)
+    store, decoder = FolderStore(tmp_path), Decoder(Settings())
+    store.put("original", picture(320, 240, "jpg"), "image/jpeg")
+    decoded: list[int] = []
+    decode_once = decoder.decode
+
+    def counted(data: bytes, *, enough: int | None) -> Pixels:
+        decoded.append(1)
+        return decode_once(data, enough=enough)
+
+    monkeypatch.setattr(decoder, "decode", counted)
+    claims = MagicMock(**{"must_yield.return_value": False})
+    services = cast(Any, SimpleNamespace(claims=claims, detector=create_detector(), settings=Settings()))
+    pictures = Pictures(store, decoder, enough=None)
+    jobs = Jobs(new_job(320, 240) for _ in range(6))
+    found = detect.fn(jobs, pictures, services, uuid4())
+    drawn = draw.fn(found, pictures)
+    assert len(decoded) == 6
+    assert all(pictures.annotated(job)[:2] == b"\xff\xd8" and job.timings["draw"] > 0 for job in drawn)
+    assert len(decoded) == 6

@@ -16,6 +16,7 @@ from deployments.warm_worker.worker import WarmJobConfiguration, WarmWorker
 from facet.settings import Settings
 from tests.deployments.warm_worker import sample_flows as flows
 from tests.deployments.warm_worker.stage import Server, Stage, wait_for
+from tests.support.stack import ROOT
 
 pytestmark = pytest.mark.xdist_group("warm_children")
 
@@ -79,3 +80,21 @@ def test_only_what_a_worker_has_started_is_its_to_kill() -> None:
                 await worker.kill_infrastructure(other, configuration)
 
     asyncio.run(kill())
+
+
+def test_freed_memory_goes_back_to_the_kernel() -> None:
+    """What lies below the last block that is still in use, as a large picture's leftovers do."""
+    script = """
+import numpy as np, psutil
+from deployments.warm_worker.child import give_back_memory
+blocks = [np.ones(100_000, np.uint8) for _ in range(2000)]
+last = blocks.pop()
+blocks.clear()
+held = psutil.Process().memory_info().rss
+give_back_memory(held + 1)
+assert psutil.Process().memory_info().rss > held - 50_000_000
+give_back_memory(0)
+print(held - psutil.Process().memory_info().rss)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert int(done.stdout or 0) > 150_000_000, done.stderr
