@@ -19,6 +19,7 @@ from api.readiness import Readiness, checks
 from api.routes import activity, deliveries, docs, health, images, legacy, pictures, reprocessings, submissions
 from api.security_headers import SecurityHeaders
 from api.state import State
+from deployments.control_runs import LOOK_SECONDS, ControlRuns
 from deployments.delivery_runs import DeliveryRuns
 from deployments.flow_runs import PrefectFlowRuns
 from deployments.watch import watch
@@ -48,14 +49,13 @@ def create_app(services: Services | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         dispatcher.start()
-        looks = {
-            "Callbacks": DeliveryRuns(services.deliveries, services.settings.pending_seconds).look,
-            "Reprocessings": ReprocessSupervision(
-                services.database, PrefectFlowRuns(services.settings.pending_seconds)
-            ).look,
-        }
-        seconds = services.settings.dispatch_seconds
-        watching = asyncio.gather(*(watch(what, look, seconds) for what, look in looks.items()))
+        settings, seconds = services.settings, services.settings.dispatch_seconds
+        reprocessings = ReprocessSupervision(services.database, PrefectFlowRuns(settings.pending_seconds))
+        watching = asyncio.gather(
+            watch("Callbacks", DeliveryRuns(services.deliveries, settings.pending_seconds).look, seconds),
+            watch("Reprocessings", reprocessings.look, seconds),
+            watch("Control runs", ControlRuns(settings.pending_seconds).look, LOOK_SECONDS),
+        )
         yield
         watching.cancel()
         with suppress(asyncio.CancelledError):

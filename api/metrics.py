@@ -1,11 +1,11 @@
-"""Prometheus metrics: of this process's requests, and of the queue that all processes share."""
+"""Prometheus metrics: of this process's requests, and of what all processes share."""
 
 import time
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from facet.catalog import Catalog
+from facet.services import Services
 
 _REQUESTS = Histogram(
     "facet_http_request_duration_seconds",
@@ -38,9 +38,9 @@ class RequestMetrics:
             _REQUESTS.labels(scope["method"], route, status).observe(time.perf_counter() - begun)
 
 
-def queue_metrics(catalog: Catalog) -> CollectorRegistry:
-    """The queue as the database has it now."""
-    registry = CollectorRegistry()
+def shared_metrics(services: Services) -> CollectorRegistry:
+    """What the database has now: the queue, and when maintenance last completed."""
+    registry, catalog = CollectorRegistry(), services.catalog
     counts = catalog.counts()
     for name, label, help_text in (
         ("images", "status", "Images by status; the queue's depth is that of status queued."),
@@ -52,4 +52,15 @@ def queue_metrics(catalog: Catalog) -> CollectorRegistry:
             gauge.labels(value).set(count)
     oldest = Gauge("facet_queue_oldest_seconds", "Age of the oldest image that waits.", registry=registry)
     oldest.set(catalog.oldest_waiting_seconds())
+    age = services.completion.age()
+    since = Gauge(
+        "facet_maintenance_age_seconds",
+        "Since maintenance last completed, or was expected.",
+        registry=registry,
+    )
+    since.set(age.seconds)
+    overdue = Gauge(
+        "facet_maintenance_overdue", "1 where that is longer than FACET_MAINTENANCE_OVERDUE_HOURS.", registry=registry
+    )
+    overdue.set(age.is_overdue)
     return registry

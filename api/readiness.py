@@ -11,11 +11,11 @@ from facet.errors import Unavailable
 from facet.services import Services
 
 _MOMENT_SECONDS = 1.0
-_WAITED_FOR = {"prefect"}
-"""Parts without which submissions are still taken, and wait."""
+_WAITED_FOR = {"prefect", "maintenance"}
+"""Parts without which submissions are still taken."""
 
-Check = Callable[[], None]
-"""Raises Unavailable, saying why."""
+Check = Callable[[], str | None]
+"""Raises Unavailable, saying why; returns what is amiss where the part does its work all the same."""
 
 
 def checks(services: Services, flow_runs: PrefectFlowRuns) -> dict[str, Check]:
@@ -57,7 +57,7 @@ class Readiness:
 
 def _ask(check: Check) -> schemas.Part:
     try:
-        check()
+        amiss = check()
     except Unavailable as error:
         return schemas.Part(status="unavailable", detail=str(error))
-    return schemas.Part(status="ok")
+    return schemas.Part(status="degraded" if amiss else "ok", detail=amiss)

@@ -299,7 +299,8 @@ class Part(BaseModel):
 
 class Readiness(BaseModel):
     status: str = Field(
-        examples=["ok"], description="`ok`, `degraded` (submissions are taken, and wait), or `unavailable`."
+        examples=["ok"],
+        description="`ok`, `degraded` (submissions are taken; `parts` says what is amiss), or `unavailable`.",
     )
     parts: dict[str, Part]
 

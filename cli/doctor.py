@@ -38,7 +38,7 @@ class Check:
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each check.")] = False,
 ) -> None:
-    """Check database, store, Prefect, work pool, worker, versions and clocks; exit status 1 if something is wrong."""
+    """Check database, store, Prefect, work pool, worker, maintenance, clocks; exit status 1 if something is wrong."""
     checks = examine()
     for check in checks:
         if as_json:
@@ -75,6 +75,7 @@ def examine() -> list[Check]:
         "deployments": prefect.deployments,
         "flow runs": prefect.flow_runs,
         "worker": prefect.worker,
+        "maintenance": lambda: _maintenance(database, settings),
         "clock": lambda: _clock(database, prefect),
         "API": lambda: _api(settings),
     }
@@ -146,6 +147,18 @@ def _detector(settings: Settings) -> str:
     except (ValueError, ImportError) as error:
         raise Faulty(str(error), f"Set FACET_DETECTOR to one of: {', '.join(DETECTORS)}.") from error
     return f"{made.name} {made.version}"
+
+
+def _maintenance(database: Database, settings: Settings) -> str:
+    from facet.maintenance_completion import Completion
+
+    age = Completion(database, settings).age()
+    if age.complaint:
+        raise Faulty(
+            age.complaint,
+            "See its runs in the Prefect UI: a worker must be there, and deployment and schedule not be paused.",
+        )
+    return f"completed, or first expected, {age.seconds / 60:.0f} min ago"
 
 
 def _clock(database: Database, prefect: PrefectExamination) -> str:

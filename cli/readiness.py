@@ -75,7 +75,7 @@ def _prefect(settings: Settings) -> str | None:
 def _api(settings: Settings) -> str | None:
     def lack(body: Any) -> str | None:
         parts = body["parts"].items()
-        return ", ".join(f"{name} {part['detail']}" for name, part in parts if part["status"] != "ok") or None
+        return ", ".join(f"{name} {part['detail']}" for name, part in parts if part["status"] == "unavailable") or None
 
     return _lack("GET", f"{settings.local_url}/readyz", lack)
 

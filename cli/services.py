@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,10 @@ import typer
 
 from facet.local import listens, spare_proxies
 from facet.settings import Settings, get_settings
+
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%f"
+EMBEDDED_HEARTBEAT = "30"
+"""Seconds between the heartbeats of flow runs in the embedded stack."""
 
 _LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
@@ -86,8 +91,13 @@ def deploy(
     docker_secrets: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="The host's folder of the secrets that they need.")
     ] = None,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for Prefect to answer.")] = 0,
+    runs_ended_before: Annotated[
+        datetime | None,
+        typer.Option(help="No run of before then (UTC) is alive: end them.", formats=[TIME_FORMAT], hidden=True),
+    ] = None,
 ) -> None:
-    """Make in Prefect the work pool, its queues, the deployments and the automations; repeating it is safe."""
+    """Make in Prefect the work pool, its queues, the deployments and the automations; what people changed stays."""
     settings = get_settings()
     find_prefect(settings)
 
@@ -97,9 +107,17 @@ def deploy(
 
     docker = DockerPool(docker_image, docker_network or [], docker_secrets) if docker_image else None
     try:
-        make(settings, alert_webhook=alert_webhook, alert_block=alert_block, docker=docker)
+        said = make(
+            settings,
+            alert_webhook=alert_webhook,
+            alert_block=alert_block,
+            docker=docker,
+            wait=wait,
+            runs_ended_before=runs_ended_before and runs_ended_before.replace(tzinfo=UTC),
+        )
     except DeployFailed as error:
         raise typer.Exit(fail(str(error))) from error
+    typer.echo("\n".join(said) or "Nothing has changed.")
 
 
 def prefect_server() -> None:
@@ -152,7 +170,9 @@ def find_prefect(settings: Settings) -> None:
     Prefect's client obeys the environment's proxies, and a local server is asked through none.
     """
     spare_proxies(settings.host)
-    os.environ.setdefault("PREFECT_API_URL", f"http://127.0.0.1:{settings.prefect_port}/api")
+    if "PREFECT_API_URL" not in os.environ:  # the embedded stack's
+        os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", EMBEDDED_HEARTBEAT)
+        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{settings.prefect_port}/api"
     os.environ.setdefault("DO_NOT_TRACK", "1")
 
 

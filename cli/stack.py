@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -21,7 +22,7 @@ from sqlalchemy import update
 
 from cli.access import NotSafe, check_access
 from cli.readiness import PARTS, PREFECT, StackFailed, await_parts, prefect_login, prefect_url
-from cli.services import fail
+from cli.services import EMBEDDED_HEARTBEAT, TIME_FORMAT, fail
 from facet.database import Database, utcnow
 from facet.local import is_loopback
 from facet.models import Run, RunState
@@ -92,7 +93,7 @@ def _stack(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
             )
         _check_port("FACET_PORT", settings.host, settings.port)
         _check_port("FACET_PREFECT_PORT", "127.0.0.1", settings.prefect_port)
-        _prepare_database(settings)
+        ended = _prepare_database(settings)
         environment = _environment(settings, home, keys=check_access(settings))
         supervisor = subprocess.Popen(
             [
@@ -109,7 +110,7 @@ def _stack(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
             start_new_session=True,  # the terminal's Ctrl-C comes to this process alone, which then ends the others
         )
         try:
-            _await_stack(settings, supervisor, environment)
+            _await_stack(settings, supervisor, environment, runs_ended_before=ended)
             yield supervisor
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -154,13 +155,15 @@ def _check_port(setting: str, host: str, port: int) -> None:
         raise StackFailed(f"Port {port} of {host} cannot be used ({error.strerror}): set {fix}.") from error
 
 
-def _prepare_database(settings: Settings) -> None:
+def _prepare_database(settings: Settings) -> datetime | None:
+    """Returns the time before which all runs have ended, if they all were this stack's."""
     database = Database(settings.sqlalchemy_url)
     database.upgrade()
     if settings.database_url is None:  # this stack's own: no run can be alive before it starts
         with database.write() as session:
             session.execute(update(Run).where(Run.state == RunState.RUNNING).values(lease_until=utcnow()))
     database.close()
+    return datetime.now(UTC) if settings.database_url is None else None
 
 
 def _environment(settings: Settings, home: Path, *, keys: bool = False) -> dict[str, str]:
@@ -170,7 +173,7 @@ def _environment(settings: Settings, home: Path, *, keys: bool = False) -> dict[
     login = prefect_login()
     return {
         **allowed,
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": EMBEDDED_HEARTBEAT,
         **prefect_retention(settings.retention_days),
         **({"PREFECT_API_AUTH_STRING": ":".join(login)} if login else {}),
         **os.environ,
@@ -209,14 +212,21 @@ def _configure(settings: Settings, home: Path) -> Path:
     return path
 
 
-def _await_stack(settings: Settings, supervisor: subprocess.Popen[bytes], environment: dict[str, str]) -> None:
+def _await_stack(
+    settings: Settings,
+    supervisor: subprocess.Popen[bytes],
+    environment: dict[str, str],
+    *,
+    runs_ended_before: datetime | None,
+) -> None:
     """Wait for Prefect's server, make the deployments there, and wait for all the rest. Raises StackFailed."""
     say, seconds = partial(typer.echo, err=True), settings.start_seconds
     await_parts(settings, supervisor, [PREFECT], seconds=seconds, say=say)
     say("Making the work pool and the deployments.")
+    ended = ["--runs-ended-before", runs_ended_before.strftime(TIME_FORMAT)] if runs_ended_before else []
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "cli.main", "deploy"],
+            [sys.executable, "-m", "cli.main", "deploy", *ended],
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -227,6 +237,7 @@ def _await_stack(settings: Settings, supervisor: subprocess.Popen[bytes], enviro
         raise StackFailed(f"`facet deploy` has not ended after {seconds:g} s.") from error
     if done.returncode:
         raise StackFailed(f"{done.stdout}{done.stderr}")
+    (settings.home / "logs" / "deploy.log").write_text(done.stdout)
     await_parts(settings, supervisor, PARTS, seconds=seconds, say=say)
 
 

@@ -10,6 +10,8 @@ from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 from pydantic import SecretStr
 
+from deployments.automations import state_automation
+
 WEBHOOK_BLOCK = "facet-alerts"
 _NAME = "facet: tell of failed flow runs"
 _SUBJECT = "Flow run {{ flow_run.name }} is {{ flow_run.state.name }}"
@@ -29,10 +31,11 @@ def make_webhook(url: str) -> str:
     return f"webhook/{WEBHOOK_BLOCK}"
 
 
-def alert(client: SyncPrefectClient, block: str) -> None:
+def alert(client: SyncPrefectClient, block: str) -> list[str]:
     """Tell of every flow run that fails or crashes through this block, `TYPE/NAME`, such as `sendgrid-email/ops`.
 
-    A block of the type `webhook` gets JSON, any other a subject and a text. Raises NoSuchBlock.
+    A block of the type `webhook` gets JSON, any other a subject and a text. Returns what was changed. Raises
+    NoSuchBlock.
     """
     kind, _, name = block.partition("/")
     try:
@@ -59,8 +62,4 @@ def alert(client: SyncPrefectClient, block: str) -> None:
         ),
         actions=[action],
     )
-    found = client.read_automations_by_name(_NAME)
-    if not found:
-        client.create_automation(automation)
-    for former in found:
-        client.update_automation(former.id, automation.model_copy(update={"enabled": former.enabled}))
+    return state_automation(client, automation)

@@ -1,28 +1,32 @@
 """Make in Prefect what the flows need: the work pool with its queues, the deployments of `prefect.yaml`, automations.
 
-Repeating it is safe.
+Repeating it changes what Facet has changed since, and nothing that people have.
 """
 
+import hashlib
 import json
-import os
-import subprocess
 import sys
 import time
+from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from deployments.alerts import NoSuchBlock, alert, make_webhook
 from deployments.automations import make_automations
+from deployments.control_runs import end_runs
 from deployments.docker_pool import DockerPool
-from deployments.names import DETECT_DEPLOYMENT, WORK_QUEUES
+from deployments.manifest import ROOT, BadManifest, read_manifest
+from deployments.memory import Memory, read_memory, write_memory
+from deployments.names import DETECT_DEPLOYMENT
 from deployments.placement import remove_stranded
+from deployments.registration import make_deployments
+from deployments.work_pools import OtherPool, make_work_pool
 from facet.settings import Settings
-
-_HERE = Path(__file__).parent
 
 
 class DeployFailed(Exception):
@@ -35,50 +39,66 @@ def deploy(
     alert_webhook: str | None = None,
     alert_block: str | None = None,
     docker: DockerPool | None = None,
-) -> None:
-    """Raises DeployFailed with Prefect's own words. Alerts that were asked for before stay as they are."""
-    template = docker.job_template() if docker else json.loads((_HERE / "process-pool.json").read_text())
-    pool_type = "docker" if docker else "process"
+    wait: float = 0,
+    runs_ended_before: datetime | None = None,
+) -> list[str]:
+    """Returns what was changed, in sentences. Raises DeployFailed with Prefect's own words.
+
+    `wait`: seconds to wait for Prefect to answer. `runs_ended_before`: no flow run that began before then can be alive.
+    Alerts that were asked for before stay as they are.
+    """
+    said: list[str] = []
     with get_client(sync_client=True) as client:
         try:
-            client.create_work_pool(
-                WorkPoolCreate(name=settings.work_pool, type=pool_type, base_job_template=template),
-                overwrite=True,
-            )
-            for priority, (name, what) in enumerate(WORK_QUEUES.items(), 1):
-                _make_queue(client, settings.work_pool, name, what, priority)
-            make_automations(client)
-        except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError) as error:
-            raise DeployFailed(
-                f"The work pool {settings.work_pool} and the automations cannot be made: {error}"
-            ) from error
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
-        cwd=_HERE.parent,
-        env=os.environ | {"FACET_WORK_POOL": settings.work_pool},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
+            _await_prefect(client, wait)
+            if runs_ended_before:
+                said += end_runs(client, settings.work_pool, runs_ended_before)
+            former = read_memory(client)
+            write_memory(client, former, _make(client, settings.work_pool, docker, former or {}, said))
+            remove_stranded(client)
+            if block := make_webhook(alert_webhook) if alert_webhook else alert_block:
+                said += alert(client, block)
+        except (BadManifest, OtherPool, NoSuchBlock) as error:
+            raise DeployFailed(str(error)) from error
+        except (httpx.HTTPError, PrefectHTTPStatusError, ObjectNotFound, RuntimeError) as error:
+            raise DeployFailed(f"Prefect at {client.api_url} did not take it: {error}") from error
+    return said
+
+
+def _make(client: SyncPrefectClient, pool: str, docker: DockerPool | None, former: Memory, said: list[str]) -> Memory:
+    """Returns what is to be remembered."""
+    kind, template = _job_template(docker)
+    entries, code = read_manifest(pool), _code()
+    pools = former.get("pools", {})
+    made = make_work_pool(client, pool, kind, template, pools.get(pool, {}), said)
+    automations = make_automations(client, former.get("automations", {}), said)
+    deployments = make_deployments(
+        client, entries, former.get("deployments", {}), same_code=code == former.get("code"), said=said
     )
-    if done.returncode:
-        raise DeployFailed(f"The deployments cannot be made:\n{done.stdout}{done.stderr}")
-    with get_client(sync_client=True) as client:
-        remove_stranded(client)
-    if block := make_webhook(alert_webhook) if alert_webhook else alert_block:
-        with get_client(sync_client=True) as client:
-            try:
-                alert(client, block)
-            except NoSuchBlock as error:
-                raise DeployFailed(str(error)) from error
+    return {"code": code, "pools": pools | {pool: made}, "automations": automations, "deployments": deployments}
 
 
-def _make_queue(client: SyncPrefectClient, pool: str, name: str, description: str, priority: int) -> None:
-    """A queue that is there keeps what people have set for it in the UI, its concurrency limit above all."""
-    try:
-        queue = client.read_work_queue_by_name(name, work_pool_name=pool)
-        client.update_work_queue(queue.id, description=description, priority=priority)
-    except ObjectNotFound:
-        client.create_work_queue(name, description=description, priority=priority, work_pool_name=pool)
+def _job_template(docker: DockerPool | None) -> tuple[str, dict[str, Any]]:
+    if docker:
+        return "docker", docker.job_template()
+    return "process", json.loads((Path(__file__).parent / "process-pool.json").read_text())
+
+
+def _code() -> str:
+    """A digest of what the flows' parameters come from."""
+    whole = hashlib.sha256(f"{version('prefect')} {version('pydantic')}".encode())
+    for folder in ("flows", "tasks", "facet"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            whole.update(path.read_bytes())
+    return whole.hexdigest()[:12]
+
+
+def _await_prefect(client: SyncPrefectClient, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while client.api_healthcheck() is not None:
+        if time.monotonic() > until:
+            return  # what is asked next says why
+        time.sleep(0.1)
 
 
 def await_deployment(seconds: float) -> None:

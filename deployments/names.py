@@ -4,7 +4,8 @@ DETECT_DEPLOYMENT = "detect-faces/detect-faces"
 REPROCESS_DEPLOYMENT = "reprocess/reprocess"
 DELIVER_DEPLOYMENT = "deliver-callbacks/deliver-callbacks"
 MAINTAIN_DEPLOYMENT = "maintain/maintain"
-DEPLOYMENTS = (DETECT_DEPLOYMENT, REPROCESS_DEPLOYMENT, DELIVER_DEPLOYMENT, MAINTAIN_DEPLOYMENT)
+CONTROL_DEPLOYMENTS = (REPROCESS_DEPLOYMENT, DELIVER_DEPLOYMENT, MAINTAIN_DEPLOYMENT)
+DEPLOYMENTS = (DETECT_DEPLOYMENT, *CONTROL_DEPLOYMENTS)
 
 WORK_QUEUES = {
     "control": "Administration: callbacks that are due, reprocessing, maintenance. In slots of its own.",

@@ -1,4 +1,4 @@
-"""The tables: images, their faces, the flow runs that process them, deliveries of results, and reprocessings."""
+"""The tables: images, their faces, the flow runs that process them, deliveries, reprocessings, maintenance."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -344,3 +344,13 @@ class Redo(Base):
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (Index("ix_redos_state", "reprocessing_id", "state"),)
+
+
+class Maintenance(Base):
+    """The one row that says when `maintain` last did all of its work, and since when that is expected."""
+
+    __tablename__ = "maintenance"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, default=1)
+    expected_since: Mapped[datetime] = mapped_column(default=utcnow())
+    completed_at: Mapped[datetime | None]

@@ -14,6 +14,7 @@ from facet.egress import Egress
 from facet.idempotency import IdempotencyKeys
 from facet.image_urls import ImageUrls
 from facet.links import Links
+from facet.maintenance_completion import Completion
 from facet.renditions import Renditions
 from facet.reprocessing.feeder import Feeder
 from facet.reprocessing.reprocessings import Reprocessings
@@ -93,6 +94,10 @@ class Services:
     @cached_property
     def feeder(self) -> Feeder:
         return Feeder(self.database, self.settings)
+
+    @cached_property
+    def completion(self) -> Completion:
+        return Completion(self.database, self.settings)
 
     @cached_property
     def detector(self) -> Detector:

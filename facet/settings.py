@@ -188,6 +188,9 @@ class Settings(BaseSettings):
         description="Days after which ended images, their results and callbacks are removed, "
         "with the flow runs and logs of `facet up`'s Prefect. Unset: nothing is.",
     )
+    maintenance_overdue_hours: float = Field(
+        3.0, gt=0, description="Hours without a completed run of `maintain` after which it is reported as overdue."
+    )
 
     api_keys: SecretStr = Field(
         SecretStr(""),

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api import schemas
-from api.metrics import queue_metrics
+from api.metrics import shared_metrics
 from api.state import AppState
 
 router = APIRouter(tags=["health"])
@@ -31,5 +31,5 @@ async def readyz(state: AppState, response: Response) -> schemas.Readiness:
 @metrics_router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 def metrics(state: AppState) -> Response:
     """Prometheus metrics."""
-    page = generate_latest() + generate_latest(queue_metrics(state.services.catalog))
+    page = generate_latest() + generate_latest(shared_metrics(state.services))
     return Response(page, media_type=CONTENT_TYPE_LATEST)

@@ -49,4 +49,9 @@ def maintain(services: Services, dispatcher: Dispatcher, flow_runs: FlowRuns) ->
         except Unavailable as error:
             troubles.append(str(error))
     troubles += [f"{finding.kind}: {finding.alarm}" for finding in findings if finding.alarm]
+    if not troubles:
+        try:
+            services.completion.record()
+        except Unavailable as error:
+            troubles.append(str(error))
     return Report(findings, troubles)

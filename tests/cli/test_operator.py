@@ -4,6 +4,7 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from facet.database import Database
-from facet.models import Image
+from facet.models import Image, Maintenance
 from facet.settings import get_settings
 from tests.support.images import picture
 from tests.support.processes import wait_for
@@ -208,6 +209,34 @@ def test_what_is_deleted_in_prefect_is_named_and_mended_by_deploy_alone(stack: S
         charged = [image.request_id for image in session.scalars(select(Image)) if image.attempts]
     database.close()
     assert not charged
+
+
+def test_maintenance_that_is_overdue_is_known_everywhere(stack: Stack) -> None:
+    database = Database(f"sqlite:///{stack.home / 'facet.db'}")
+
+    def completed(ago: timedelta) -> None:
+        with database.write() as session:
+            row = session.get_one(Maintenance, 1)
+            row.expected_since = row.completed_at = database.now(session) - ago
+
+    def part() -> dict[str, Any]:
+        readiness = httpx.get(f"{stack.url}/readyz", timeout=30)
+        assert readiness.status_code == 200
+        return dict(readiness.json()["parts"]["maintenance"])
+
+    def overdue() -> bool:
+        return "facet_maintenance_overdue 1.0" in httpx.get(f"{stack.url}/metrics", timeout=30).text
+
+    completed(timedelta(hours=2.9))
+    wait_for(lambda: part()["status"] == "ok", 10, "it is well")
+    assert not overdue() and "maintenance" not in faults(status=0)
+    completed(timedelta(hours=5))
+    wait_for(lambda: part()["status"] == "degraded", 10, "it is told")
+    assert part()["detail"] == "`maintain` has not completed for 5.0 hours." and overdue()
+    assert faults()["maintenance"]["detail"] == part()["detail"]
+    stack.run_of("maintain")
+    wait_for(lambda: part()["status"] == "ok", 90, "maintain has completed")
+    database.close()
 
 
 def test_the_doctor_finds_what_is_paused_or_gone_in_prefect(stack: Stack) -> None:

@@ -3,7 +3,10 @@
 import json
 import signal
 import socket
+import sqlite3
 import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,19 +60,36 @@ def test_the_demo_says_what_is_wrong(stack: Stack, tmp_path: Path) -> None:
 
 
 def test_after_kill_9_everything_goes_on_where_it_was(stack: Stack, photo: bytes) -> None:
-    with started(stack) as process:
+    with started(stack):
         done = stack.submit(photo, request_id="done")["id"]
         stack.finished(done)
-        for worker in stack.processes("worker"):
-            worker.send_signal(signal.SIGSTOP)  # so that the next image is surely unfinished
+        with busy(stack):
+            dead = stack.run_of("maintain")
+            wait_for(lambda: stack.flow_run(dead)["state_type"] == "RUNNING", 60, "maintain runs")
+            for worker in stack.processes("worker"):
+                worker.send_signal(signal.SIGSTOP)  # so that it and the next image are surely unfinished
         waiting = stack.submit(photo, request_id="waiting")["id"]
-        process.kill()
-        process.wait()
-        for part in stack.processes("supervisord"):
+        for part in stack.processes():
             part.kill()
-    with started(stack):
+    with closing(sqlite3.connect(stack.home / "facet.db")) as connection, connection:
+        connection.execute("UPDATE maintenance SET expected_since = '2026-01-01', completed_at = NULL")
+    with started(stack):  # ready, though maintenance is overdue
         assert stack.image(done)["status"] == "completed"
         assert len(stack.finished(waiting)["faces"]) == 1
+        assert stack.flow_run(dead)["state_type"] == "CRASHED"
+        again = stack.run_of("maintain")
+        wait_for(lambda: stack.flow_run(again)["state_type"] == "COMPLETED", 60, "maintain runs again")
+
+
+@contextmanager
+def busy(stack: Stack) -> Iterator[None]:
+    """Whoever writes to the database waits."""
+    with closing(sqlite3.connect(stack.home / "facet.db", timeout=30, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            connection.execute("ROLLBACK")
 
 
 def test_ctrl_c_ends_all_of_it_and_a_second_stack_of_the_home_is_refused(stack: Stack) -> None:

@@ -28,6 +28,7 @@ from facet.maintenance.findings import Finding
 from facet.maintenance.objects import GRACE, ObjectAudit
 from facet.maintenance.retention import Retention
 from facet.maintenance.timers import TimerAudit
+from facet.maintenance_completion import Completion
 from facet.models import (
     Delivery,
     DeliveryAttempt,
@@ -36,6 +37,7 @@ from facet.models import (
     IdempotencyKey,
     Image,
     ImageStatus,
+    Maintenance,
     Run,
     RunState,
 )
@@ -529,3 +531,38 @@ def test_a_part_that_cannot_be_done_holds_up_none_of_the_others(tmp_path: Path) 
     assert counts(found(list(report.findings)))["Unfinished images"][1] == 1
     assert "1 mended" in report.summary and "Prefect is down." in report.summary
     services.database.close()
+
+
+def test_maintenance_is_overdue_when_it_has_not_completed_for_long(database: Database, settings: Settings) -> None:
+    completion = Completion(database, settings)
+
+    def expected(ago: timedelta) -> None:
+        with database.write() as session:
+            session.execute(update(Maintenance).values(expected_since=database.now(session) - ago))
+
+    assert completion.age().complaint is None, "a new installation"
+    expected(timedelta(hours=4))
+    assert completion.age().complaint == "`maintain` has not completed for 4.0 hours."
+    completion.record()
+    assert completion.age().seconds < 60 and completion.age().complaint is None
+
+
+def test_only_maintenance_that_did_all_of_it_has_completed(
+    database: Database, store: ObjectStore, settings: Settings, prefect: RecordedFlowRuns, monkeypatch: Any
+) -> None:
+    services = Services(settings)
+    services.__dict__ |= {"database": database, "store": store}
+    dispatcher = Dispatcher(database, services.claims, prefect, settings)
+
+    def completed() -> bool:
+        with database.read() as session:
+            return session.get_one(Maintenance, 1).completed_at is not None
+
+    def away(prefix: str) -> Any:
+        raise Unavailable("The store does not answer.")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(store, "objects", away)
+        assert maintain(services, dispatcher, prefect).troubles == ["The store does not answer."]
+    assert not completed()
+    assert maintain(services, dispatcher, prefect).troubles == [] and completed()

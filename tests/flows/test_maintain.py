@@ -31,15 +31,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def maintained(stack: Stack) -> dict[str, Any]:
     """A run of `maintain`, ended, with its artifact's rows by their kind."""
-    deployment = stack.prefect("/deployments/filter", deployments={"name": {"any_": ["maintain"]}})[0]
-    flow_run = stack.prefect(f"/deployments/{deployment['id']}/create_flow_run", name=f"by-hand-{uuid4()}")
-    of_run = {"flow_runs": {"id": {"any_": [flow_run["id"]]}}}
+    flow_run_id = stack.run_of("maintain")
 
     def ended() -> Any:
-        run = stack.prefect("/flow_runs/filter", **of_run)[0]
+        run = stack.flow_run(flow_run_id)
         return run if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
 
     wait_for(ended, 120, "maintain has ended")
+    of_run = {"flow_runs": {"id": {"any_": [flow_run_id]}}}
     return ended() | {"artifact": stack.prefect("/artifacts/filter", **of_run)[0]}
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import psutil
@@ -85,6 +86,14 @@ class Stack:
         for file in (self.home / "prefect").glob("prefect.db*"):
             file.unlink()
         migrate_prefect(self.home / "prefect")
+
+    def run_of(self, deployment: str) -> str:
+        """A new run of this deployment, made by hand; returns its id."""
+        found = self.prefect("/deployments/filter", deployments={"name": {"any_": [deployment]}})[0]
+        return str(self.prefect(f"/deployments/{found['id']}/create_flow_run", name=f"by-hand-{uuid4()}")["id"])
+
+    def flow_run(self, flow_run_id: str) -> dict[str, Any]:
+        return dict(self.prefect("/flow_runs/filter", flow_runs={"id": {"any_": [flow_run_id]}})[0])
 
     def processes(self, part: str = "") -> list[psutil.Process]:
         """The stack's living processes of which the command line holds `part`."""
