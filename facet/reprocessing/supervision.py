@@ -64,9 +64,7 @@ class ReprocessSupervision:
         if fate is Fate.UNDERWAY and row.lease_until is None:
             return False
         if fate in _TO_COME:
-            if (
-                row.lease_until and row.lease_until > now
-            ):  # however long it takes, and whatever it looks like in Prefect
+            if row.lease_until and row.lease_until > now:  # however long it takes
                 return False
             self._runs.crash(row.flow_run_id, "The run's process has stopped renewing its lease, or never began.")
             fate = fate if fate is Fate.STRANDED else Fate.CRASHED
