@@ -15,6 +15,8 @@ from tests.hostile.run import MAX_CHILD_MB, MAX_SECONDS, SIDE, ChildMemory, ever
 from tests.support.scripted import Script, answer, scripted
 from tests.support.stack import Stack, new_stack, started
 
+_MAX_BYTES = 2_000_000
+
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
@@ -22,7 +24,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         tmp_path_factory.mktemp("stack") / "home",
         FACET_MAX_ATTEMPTS="2",
         FACET_FETCH_TIMEOUT="2",
-        FACET_MAX_IMAGE_BYTES="2000000",
+        FACET_MAX_IMAGE_BYTES=str(_MAX_BYTES),
         **SIDE,
     )
     with started(stack):
@@ -32,7 +34,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def sample(stack: Stack, photo: bytes) -> list[Outcome]:
     """One file of each category, through the whole service."""
-    cases = {case.category: case for case in reversed([*generated(photo), *kinds(photo)])}
+    small = [case for case in [*generated(photo), *kinds(photo)] if len(case.data) < _MAX_BYTES]
+    cases = {case.category: case for case in reversed(small)}
     with ChildMemory(stack) as memory:
         outcomes = send_all(stack, list(cases.values()))
     figures = summary(outcomes, memory.megabytes)
