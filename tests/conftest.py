@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
 
 from facet.claims import Claims
 from facet.database import Database
 from facet.local import spare_proxies
 from facet.settings import Settings
 from facet.storage import FolderStore, ObjectStore, S3Store
+from tests.support.databases import create_database, make_tables
 from tests.support.processes import postgresql
 from tests.support.production import S3_KEYS, s3
 from tests.support.receiver import Receiver, receiving
@@ -40,25 +40,37 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def migrated(postgres: str) -> str:
+    """The name of a migrated database on `postgres`, to be copied; nobody is connected to it."""
+    database = Database(create_database(postgres))
+    database.upgrade()
+    database.close()
+    return database.url.rpartition("/")[2]
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database, of each kind."""
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database without tables, of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'facet.db'}"
-    server = request.getfixturevalue("postgres")
-    name = f"facet_{secrets.token_hex(6)}"
-    engine = create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return f"{server}/{name}"
+    return create_database(request.getfixturevalue("postgres"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A migrated database, of each kind."""
+    if request.param == "postgresql":
+        return create_database(request.getfixturevalue("postgres"), like=request.getfixturevalue("migrated"))
+    database = Database(f"sqlite:///{tmp_path / 'facet.db'}")
+    make_tables(database)
+    return database.url
 
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     """A migrated database, of each kind."""
     database = Database(database_url)
-    database.upgrade()
     yield database
     database.close()
 

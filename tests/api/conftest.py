@@ -19,9 +19,7 @@ Submit = Callable[..., Any]
 
 @pytest.fixture
 def services(tmp_path: Path, database_url: str) -> Services:
-    services = Services(Settings(home=tmp_path, database_url=database_url, callback_allow="127.0.0.1"))
-    services.database.upgrade()
-    return services
+    return Services(Settings(home=tmp_path, database_url=database_url, callback_allow="127.0.0.1"))
 
 
 @pytest.fixture

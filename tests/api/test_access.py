@@ -18,6 +18,7 @@ from facet.reprocessing.request import ReprocessingRequest
 from facet.services import Services
 from facet.settings import Settings
 from tests.api.test_images import assert_problem, complete
+from tests.support.databases import make_tables
 from tests.support.images import picture
 
 PARAMETERS = {"image_id", "delivery_id", "reprocessing_id"}
@@ -52,7 +53,7 @@ class Sender:
 
 def new_services(home: Path, **settings: Any) -> Services:
     services = Services(Settings(home=home, callback_allow="127.0.0.1", **settings))
-    services.database.upgrade()
+    make_tables(services.database)
     return services
 
 

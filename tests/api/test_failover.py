@@ -18,6 +18,7 @@ from facet.models import Image
 from facet.services import Services
 from facet.settings import Settings
 from tests.api.conftest import LOOPBACK
+from tests.support.databases import make_tables
 from tests.support.images import picture
 from tests.support.processes import PostgreSQL, wait_for
 
@@ -64,7 +65,7 @@ class Load:
 @contextmanager
 def service(home: Path, database_url: str) -> Iterator[tuple[Services, TestClient]]:
     services = Services(Settings(home=home, database_url=database_url))
-    services.database.upgrade()
+    make_tables(services.database)
     yield services, TestClient(create_app(services), base_url=LOOPBACK, raise_server_exceptions=False)
     services.database.close()
 

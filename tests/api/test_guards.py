@@ -18,6 +18,7 @@ from facet.settings import OWN_PATHS, Settings
 from tests.api.conftest import LOOPBACK
 from tests.api.test_access import Sender, ask, endpoints
 from tests.api.test_images import assert_problem
+from tests.support.databases import make_tables
 from tests.support.images import picture
 
 HEADERS = {
@@ -29,7 +30,7 @@ HEADERS = {
 
 def new_app(home: Path, **settings: Any) -> tuple[FastAPI, Services]:
     services = Services(Settings(home=home, **settings))
-    services.database.upgrade()
+    make_tables(services.database)
     return create_app(services), services
 
 

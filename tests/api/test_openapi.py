@@ -18,6 +18,7 @@ from api.app import create_app
 from facet.services import Services
 from facet.settings import Settings
 from facet.submitted_urls import SubmittedUrls
+from tests.support.databases import make_tables
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 AWAY = {"/readyz"}
@@ -28,7 +29,7 @@ AWAY = {"/readyz"}
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
     services = Services(Settings(home=tmp_path_factory.mktemp("home"), callback_allow="127.0.0.1"))
     services.submitted_urls = SubmittedUrls(services.addresses, seconds=0.05)  # made-up hosts may keep it waiting
-    services.database.upgrade()
+    make_tables(services.database)
     yield create_app(services)
     services.database.close()
 

@@ -16,6 +16,7 @@ from facet.services import Services
 from facet.settings import Settings
 from tests.api.test_access import Sender
 from tests.api.test_images import assert_problem
+from tests.support.databases import make_tables
 
 SECRET = "s" * 32
 
@@ -23,7 +24,7 @@ SECRET = "s" * 32
 @pytest.fixture
 def services(tmp_path: Path) -> Services:
     services = Services(Settings(home=tmp_path, link_secret=SECRET, callback_allow="127.0.0.1"))  # type: ignore[arg-type]
-    services.database.upgrade()
+    make_tables(services.database)
     return services
 
 

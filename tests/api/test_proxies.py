@@ -16,6 +16,7 @@ from facet.client import Client
 from facet.services import Services
 from facet.settings import Settings
 from tests.api.test_images import complete
+from tests.support.databases import make_tables
 from tests.support.serving import HAPROXY, NGINX, documented, haproxy, nginx, serving
 
 Proxy = Callable[[str, Path], AbstractContextManager[int]]
@@ -33,7 +34,7 @@ TRIES = 6
 
 def new_services(home: Path, **settings: Any) -> Services:
     services = Services(Settings(home=home, max_image_bytes=1_000_000, **settings))
-    services.database.upgrade()
+    make_tables(services.database)
     return services
 
 

@@ -14,6 +14,7 @@ from cli.stack import _environment
 from facet.access import KeyScope
 from facet.services import Services
 from facet.settings import Settings, get_settings
+from tests.support.databases import make_tables
 from tests.support.processes import free_port
 from tests.support.stack import ROOT, new_stack
 
@@ -37,7 +38,7 @@ def facet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Facet]:
 
 def migrated(home: Path, **settings: object) -> Services:
     services = Services(Settings(home=home, **settings))  # type: ignore[arg-type]
-    services.database.upgrade()
+    make_tables(services.database)
     return services
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import create_engine, text
 from cli.doctor import examine
 from facet.database import Database
 from facet.settings import get_settings
+from tests.support.databases import make_tables
 
 
 def database_fault(monkeypatch: pytest.MonkeyPatch, url: str, home: Path) -> str:
@@ -40,6 +41,6 @@ def test_a_database_that_is_read_only_is_named(postgres: str, tmp_path: Path, mo
 def test_a_file_that_is_read_only_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "facet.db"
     database = Database(f"sqlite:///{file}")
-    database.upgrade()
+    make_tables(database)
     database.close()
     assert "readonly" in database_fault(monkeypatch, f"sqlite:///file:{file}?mode=ro&uri=true", tmp_path)

@@ -17,6 +17,7 @@ from deployments.docker_pool import DockerPool
 from deployments.make_env import make_secrets, write
 from facet.services import Services
 from facet.settings import Settings
+from tests.support.databases import make_tables
 from tests.support.secrets_table import ROOT, secrets_table
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
@@ -47,7 +48,7 @@ def test_prometheus_key_reads_metrics_and_nothing_of_anyone(tmp_path: Path) -> N
     made = make_secrets()
     keys = {"api_keys": made["api_keys"], "link_secret": made["link_secret"]}
     services = Services(Settings(home=tmp_path, metrics="key", **keys))  # type: ignore[arg-type]
-    services.database.upgrade()
+    make_tables(services.database)
     client = TestClient(create_app(services))
     assert client.get("/metrics").status_code == 401
     prometheus = {"Authorization": f"Bearer {made['prometheus_key']}"}
@@ -64,7 +65,7 @@ def test_prometheus_has_a_key_that_reads_the_metrics_and_nothing_of_anyone(tmp_p
     made = make_secrets()
     settings = {"api_keys": made["api_keys"], "link_secret": made["link_secret"], "metrics": "key"}
     services = Services(Settings(home=tmp_path, **settings))  # type: ignore[arg-type]
-    services.database.upgrade()
+    make_tables(services.database)
     client = TestClient(create_app(services))
     prometheus = {"Authorization": f"Bearer {made['prometheus_key']}"}
     assert client.get("/metrics").status_code == 401

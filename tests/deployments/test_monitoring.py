@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.app import create_app
 from facet.services import Services
 from facet.settings import Settings
+from tests.support.databases import make_tables
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "deployments" / "monitoring"
@@ -33,7 +34,7 @@ PROMETHEUS_OWN = {"up"}
 def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, str]]]:
     """The labels of each sample that `/metrics` gives on an empty database."""
     services = Services(Settings(home=tmp_path_factory.mktemp("home")))
-    services.database.upgrade()
+    make_tables(services.database)
     client = TestClient(create_app(services), base_url="http://127.0.0.1:8000", client=("127.0.0.1", 1))
     client.get("/healthz")
     samples: dict[str, list[dict[str, str]]] = {}

@@ -18,8 +18,8 @@ def test_migrations_lead_to_the_models(database: Database) -> None:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
 
 
-def test_several_processes_may_upgrade_at_once(database_url: str) -> None:
-    databases = [Database(database_url) for _ in range(4)]
+def test_several_processes_may_upgrade_at_once(empty_database_url: str) -> None:
+    databases = [Database(empty_database_url) for _ in range(4)]
     errors: list[Exception] = []
     barrier = Barrier(4)
 

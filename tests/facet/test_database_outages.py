@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from facet.database import Database
 from facet.errors import Unavailable
 from facet.models import Run
+from tests.support.databases import make_tables
 
 
 def write(database: Database) -> None:
@@ -118,7 +119,7 @@ def test_a_server_that_falls_silent_is_not_waited_for_unless_the_url_says_so(pos
 @pytest.fixture
 def on_sqlite(tmp_path: Path) -> Iterator[Database]:
     database = Database(f"sqlite:///{tmp_path / 'facet.db'}")
-    database.upgrade()
+    make_tables(database)
     yield database
     database.close()
 
@@ -154,8 +155,8 @@ def test_a_file_that_cannot_be_opened_or_is_no_database_is_an_outage(tmp_path: P
         database.close()
 
 
-def test_a_database_without_its_tables_says_what_to_run(database_url: str) -> None:
-    database = Database(database_url)
+def test_a_database_without_its_tables_says_what_to_run(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
     attempts: list[Callable[[Database], None]] = [write, Database.check]
     for attempt in attempts:
         with pytest.raises(Unavailable, match="facet db upgrade"):

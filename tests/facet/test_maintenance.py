@@ -44,6 +44,7 @@ from facet.models import (
 from facet.services import Services
 from facet.settings import Settings
 from facet.storage import FolderStore, ObjectStore, S3Store
+from tests.support.databases import make_tables
 from tests.support.flow_runs import RecordedFlowRuns, age_runs, start
 from tests.support.images import add_images, picture, reload
 
@@ -515,7 +516,7 @@ def test_a_removal_that_the_store_cut_short_is_finished_later(
 
 def test_a_part_that_cannot_be_done_holds_up_none_of_the_others(tmp_path: Path) -> None:
     services = Services(Settings(home=tmp_path))
-    services.database.upgrade()
+    make_tables(services.database)
     prefect = RecordedFlowRuns()
     dispatcher = Dispatcher(services.database, services.claims, prefect, services.settings)
     image = accept(services.catalog)

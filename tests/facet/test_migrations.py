@@ -21,8 +21,8 @@ def migrate(database: Database, *, up: str = "", down: str = "") -> None:
         command.upgrade(config, up) if up else command.downgrade(config, down)
 
 
-def test_deliveries_of_the_first_tables_are_kept_with_their_attempts(database_url: str) -> None:
-    database = Database(database_url)
+def test_deliveries_of_the_first_tables_are_kept_with_their_attempts(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
     migrate(database, up="0001")
     image_id, ids = uuid4(), [uuid4(), uuid4()]
     write = str if not database.is_sqlite else lambda value: value.hex  # as SQLAlchemy keeps ids there
@@ -78,8 +78,8 @@ def test_deliveries_of_the_first_tables_are_kept_with_their_attempts(database_ur
     database.close()
 
 
-def test_what_hangs_on_an_image_survives_a_change_of_the_images_table(database_url: str) -> None:
-    database = Database(database_url)
+def test_what_hangs_on_an_image_survives_a_change_of_the_images_table(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
     migrate(database, up="0002")
     identity = (lambda n: uuid4().hex) if database.is_sqlite else (lambda n: uuid4())
     ids = {name: identity(name) for name in ("image", "face", "delivery")}
@@ -106,8 +106,8 @@ def test_what_hangs_on_an_image_survives_a_change_of_the_images_table(database_u
     database.close()
 
 
-def test_pictures_that_were_wanted_or_not_keep_being_so(database_url: str) -> None:
-    database = Database(database_url)
+def test_pictures_that_were_wanted_or_not_keep_being_so(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
     migrate(database, up="0005")
     with database.engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
         for name, annotate in (("drawn", True), ("plain", False)):

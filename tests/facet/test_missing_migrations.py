@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from facet.database import Database
+from tests.support.databases import make_tables
 from tests.support.stack import ROOT
 
 
@@ -28,15 +29,15 @@ def test_what_is_missing_is_named_in_its_order(database: Database) -> None:
     assert database.revisions()[0] == "9999"
 
 
-def test_of_an_empty_database_all_are_missing(database_url: str) -> None:
-    database = Database(database_url)
+def test_of_an_empty_database_all_are_missing(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
     assert database.missing_migrations()[0] == "0001"
     database.close()
 
 
 def test_the_worker_says_what_it_waits_for(tmp_path: Path) -> None:
     database = Database(url := f"sqlite:///{tmp_path / 'facet.db'}")
-    database.upgrade()
+    make_tables(database)
     _set_revision(database, "0004")
     database.close()
     command = [sys.executable, "-m", "cli.main", "worker", "--wait", "0"]

@@ -24,6 +24,7 @@ from facet.settings import Settings
 from flows.detect_faces import _handed_back, _set_back
 from tasks.for_show import for_show
 from tests.faults.proxy import FaultProxy, Mode, Way
+from tests.support.databases import make_tables
 from tests.support.images import add_images, picture
 from tests.support.processes import wait_for
 from tests.support.receiver import Receiver
@@ -165,7 +166,7 @@ def test_the_predecessors_clients_are_served(stack: Stack, receiver: Receiver, p
 
 def test_a_run_that_its_worker_ends_is_handed_back_with_nobody_charged(tmp_path: Path) -> None:
     services = Services(Settings(home=tmp_path))
-    services.database.upgrade()
+    make_tables(services.database)
     images = add_images(services.database, 1)
     jobs = services.claims.open(
         [image.id for image in images], run_id=(run_id := uuid4()), flow_run_id=uuid4(), flow_run_name="run"
@@ -181,7 +182,7 @@ def test_a_run_that_its_worker_ends_is_handed_back_with_nobody_charged(tmp_path:
 
 def test_a_run_that_an_outage_ends_sets_its_images_back_with_nobody_charged(tmp_path: Path) -> None:
     services = Services(Settings(home=tmp_path))
-    services.database.upgrade()
+    make_tables(services.database)
     images = add_images(services.database, 2)
     ids = [image.id for image in images]
     jobs = services.claims.open(ids, run_id=(run_id := uuid4()), flow_run_id=uuid4(), flow_run_name="run")
