@@ -28,10 +28,9 @@ class QueuedWriters(AioSqliteConfiguration):
     """Prefect's SQLite whose transactions wait for their turn where they begin.
 
     Prefect begins most of them as readers. One that writes after another has written is then ended at once
-    ("database is locked"): its event is lost, or its request answered 503. Such an end also leaves a cursor behind,
-    which the garbage collector may close while its connection waits for a writer; that stops the whole server, the
-    writer with it, for as long as SQLite waits. Other statements that fail leave cursors too, so that it waits for
-    seconds instead of Prefect's minute.
+    ("database is locked"): its event is lost, or its request answered 503. A statement that is cancelled while it
+    waits leaves a cursor behind, which the garbage collector may close before the wait is over; that stops the whole
+    server, the awaited writer with it. So SQLite waits for seconds instead of Prefect's minute.
     """
 
     def setup_sqlite(self, conn: DBAPIConnection, record: ConnectionPoolEntry) -> None:

@@ -230,5 +230,5 @@ class Catalog:
             return max(0.0, (self._database.now(session) - oldest).total_seconds()) if oldest else 0.0
 
 
-def _count(states: Iterable[StrEnum], rows: Sequence[Row[tuple[Any, int]]]) -> dict[str, int]:
+def _count(states: Iterable[StrEnum], rows: Sequence[Row[Any, int]]) -> dict[str, int]:
     return {str(state): 0 for state in states} | {str(state): count for state, count in rows}

@@ -32,11 +32,6 @@ log = get_logger("warm_worker.supervision")
 _LOOK_SECONDS = 10.0
 
 
-def is_deaf(observer: FlowRunCancellingObserver) -> bool:
-    """Whether it no longer listens to Prefect's events. It does not itself listen again after a server's restart."""
-    return observer._consumer_task is None or observer._consumer_task.done()
-
-
 class Supervision(FlowRunExecutorContext):
     """Prefect's executor context, one for all flow runs of the worker.
 
@@ -48,6 +43,7 @@ class Supervision(FlowRunExecutorContext):
         self._starters: dict[UUID, WarmStarter] = {}
         self._hooked: deque[UUID] = deque(maxlen=1000)
         self._later_observer: FlowRunCancellingObserver | None = None
+        self._is_deaf = False
 
     async def __aenter__(self) -> "Supervision":
         await super().__aenter__()
@@ -120,16 +116,24 @@ class Supervision(FlowRunExecutorContext):
             log.exception("Flow run %s could not be handed back", flow_run_id)
 
     async def listen_again(self) -> None:
-        """Put a new observer of cancellations in the place of one that has gone deaf."""
-        deaf = self._observer
-        if not is_deaf(deaf):
+        """Put a new observer of cancellations in the place of one that has given up.
+
+        Prefect's own comes back from a restart of the server by itself, and gives up when the server does not answer
+        it three times running.
+        """
+        if not self._is_deaf:
             return
+        deaf, self._is_deaf = self._observer, False
         fresh = FlowRunCancellingObserver(on_cancelling=deaf.on_cancelling, on_failure=deaf.on_failure)
         await fresh.__aenter__()  # type: ignore[no-untyped-call]
         for flow_run_id in self.process_manager.flow_run_ids():
             fresh.add_in_flight_flow_run_id(flow_run_id)
         self._observer = self._later_observer = fresh
         await deaf.__aexit__(None, None, None)
+
+    def _handle_cancellation_observer_failure(self, flow_run_ids: set[UUID]) -> None:
+        super()._handle_cancellation_observer_failure(flow_run_ids)
+        self._is_deaf = True
 
     async def _look_after(self, flow_run_id: UUID) -> None:
         """Ask now and then whether the run is still wanted.

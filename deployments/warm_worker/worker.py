@@ -28,7 +28,7 @@ from deployments.warm_worker.arrivals import tell_of_arrivals
 from deployments.warm_worker.attempts import STOP_SECONDS, Limits, WarmStarter
 from deployments.warm_worker.lanes import Lane
 from deployments.warm_worker.process import Launch
-from deployments.warm_worker.supervision import Supervision, is_deaf
+from deployments.warm_worker.supervision import Supervision
 from facet.settings import Settings
 
 CONTROL_QUEUE = "control"
@@ -200,8 +200,6 @@ class WarmWorker(ProcessWorker):
     # ---- what the server says, every heartbeat
 
     async def _sync_and_initialize(self) -> None:
-        if self._cancelling_observer is not None and is_deaf(self._cancelling_observer):
-            self._cancelling_observer = None  # Prefect makes a new one
         try:
             await super()._sync_and_initialize()
             await self._hear_of_pool()

@@ -50,7 +50,7 @@ _COLUMNS = (
     Image.image_url,
     Image.fetched_epoch,
 )
-_ImageRow = Row[tuple[UUID, ImageStatus, datetime | None, int, str | None, str | None, str | None, int | None]]
+_ImageRow = Row[UUID, ImageStatus, datetime | None, int, str | None, str | None, str | None, int | None]
 _OURS = re.compile(r"images/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/(?:original(?:-\d+)?|annotated-\d+\.jpg|\..+)")
 
 

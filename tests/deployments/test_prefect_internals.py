@@ -19,7 +19,7 @@ from deployments.prefect_internals import engine, runner, server
 
 
 def test_prefect_is_the_version_that_was_read() -> None:
-    assert prefect.__version__ == "3.8.8"
+    assert prefect.__version__ == "3.9.1"
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,7 @@ def test_prefect_is_the_version_that_was_read() -> None:
             "flow_run starter process_manager state_proposer hook_runner get_attempt_conclusion propose_submitting",
         ),
         (runner.FlowRunExecutor.submit, "self task_status"),
+        (runner.FlowRunExecutorContext._handle_cancellation_observer_failure, "self flow_run_ids"),
         (runner.HookRunner, "resolve_flow"),
         (runner.HookRunner.run_cancellation_hooks, "self flow_run state"),
         (runner.HookRunner.run_crashed_hooks, "self flow_run state"),
@@ -81,8 +82,10 @@ def test_functions_take_what_they_are_given(function: Callable[..., Any], parame
         (runner.FlowRunExecutorContext.__aenter__, "_observer _state_proposer _event_emitter"),
         (runner.FlowRunExecutorContext.__aenter__, "_cancellation_manager _cancellation_task_group"),
         (runner.FlowRunExecutor.submit, "_get_attempt_conclusion returncode propose_crashed run_crashed_hooks"),
-        (runner.FlowRunCancellingObserver.__init__, "_consumer_task on_cancelling on_failure"),
-        (BaseWorker.__init__, "_submitting_flow_run_ids _last_polled_time _cancelling_observer _work_queues"),
+        (runner.FlowRunCancellingObserver.__aenter__, "_handle_unavailable"),
+        (runner.FlowRunCancellingObserver._handle_unavailable, "on_failure"),
+        (runner.FlowRunCancellingObserver.__init__, "on_cancelling on_failure"),
+        (BaseWorker.__init__, "_submitting_flow_run_ids _last_polled_time _work_queues"),
         (BaseWorker.start, "get_and_submit_flow_runs _sync_and_initialize"),
         (BaseWorker._submit_scheduled_flow_runs, "_submit_run"),
         (ProcessJobConfiguration.prepare_for_flow_run, "_command_configured"),
@@ -144,7 +147,7 @@ def test_conclusions_and_kills_are_what_they_were() -> None:
     assert {"is_alive", "graceful_kill", "hard_kill", "close"} <= set(vars(ProcessTerminationScope))
     assert "wait_after_graceful_kill" in ProcessTerminationScope.__annotations__
     assert set(runner.ControlSignalStatus.__members__) == {"ACKNOWLEDGED", "ALREADY_CONCLUDED", "NOT_ACKNOWLEDGED"}
-    assert list(runner.FlowRunExecutionResult.__dataclass_fields__) == ["handle", "status_code"]
+    assert {"handle", "status_code"} <= set(runner.FlowRunExecutionResult.__dataclass_fields__)
     assert "reschedule" in flow_engine._SUPERVISOR_OWNED_INTENTS
 
 
