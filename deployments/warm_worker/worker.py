@@ -224,7 +224,8 @@ class WarmWorker(ProcessWorker):
     async def _refresh_launch(self) -> None:
         """Start children with the flows of this pool's deployments loaded, in the pool's default surroundings.
 
-        While the pool has no deployments they stay as they are: so it looks when a pool has been deleted.
+        While the pool has no deployments they stay as they are: so it looks when a pool has been deleted. A flow stays
+        loaded when its deployment goes, or loses its work queue: that is made anew, and should not wait for children.
         """
         if self._work_pool is None:
             return
@@ -235,7 +236,7 @@ class WarmWorker(ProcessWorker):
             return
         env, _, folder, _ = await self._default()
         launch = Launch(
-            flows=tuple(sorted({entrypoint for each in deployments if (entrypoint := _preloadable(each))})),
+            flows=tuple(sorted({*self._launch.flows, *filter(None, map(_preloadable, deployments))})),
             env=env,
             working_dir=folder or self._launch.working_dir,
         )

@@ -209,6 +209,17 @@ class Stage:
         self.complete(sample_flows.where, {"out": str(note)}, **options)
         return note.read_text().splitlines()
 
+    def await_heartbeats(self, count: int) -> None:
+        """Until the pool's only worker has sent so many more."""
+        beats = set()
+
+        def have_come() -> bool:
+            [worker] = self.client.read_workers_for_work_pool(self.pool)
+            beats.add(worker.last_heartbeat_time)
+            return len(beats) > count
+
+        wait_for(have_come)
+
     def logs(self, flow_run_id: UUID) -> list[str]:
         found = self.client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id])))
         return [entry.message for entry in found]

@@ -84,12 +84,16 @@ def test_the_worker_outlives_a_restart_of_the_server(stage: Stage, server: Serve
         assert worker.process.poll() is None
 
 
-def test_a_pool_that_was_deleted_and_made_anew_is_served_as_before_by_the_same_children(stage: Stage) -> None:
-    """Its events as well: polls are rare here."""
+def test_what_was_deleted_and_made_anew_is_served_as_before_by_the_same_children(stage: Stage) -> None:
+    """A deployment; then the work pool, and its events as well: polls are rare here."""
     stage.deploy(flows.snooze)
+    deleted = stage.deploy(flows.finish)
     with stage.warm_worker(PREFECT_WORKER_QUERY_SECONDS="120") as worker:
         stage.complete(flows.snooze, {"seconds": 0})
         children = wait_for(lambda: len(found := worker.children()) == 3 and found)
+        stage.client.delete_deployment(deleted)
+        stage.await_heartbeats(2)  # by the second, it has done what follows from the first
+        assert worker.children() == children
         stage.client.delete_work_pool(stage.pool)
         wait_for(lambda: "created" in worker.output)  # as Prefect's worker does, without any deployment
         stage.make_pool()
