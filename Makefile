@@ -32,7 +32,7 @@ test-stack: $(VENV)/dev ## The image and docker-compose.yaml on a Docker engine,
 	@$(BIN)/python -m tests.stack
 
 env: ## A .env and a folder of random secrets for docker compose
-	@$(PYTHON) -m deployments.make_env
+	@$(PYTHON) -m deployments.containers.make_env
 
 bench-detector: $(VENV)/dev ## The detector beside the reference engine: parity, accuracy, speed
 	$(BIN)/python -m benchmarks.bench_detector

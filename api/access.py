@@ -19,11 +19,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api import problems
 from api.canonical import path_of
 from api.problems import Problem
-from facet.access import EVERYONE, KeyScope, Principal
-from facet.api_keys import ApiKeys
+from facet.access.api_keys import ApiKeys
+from facet.access.rate_limit import RateLimit
 from facet.errors import Unavailable
 from facet.local import is_loopback
-from facet.rate_limit import RateLimit
+from facet.principals import EVERYONE, KeyScope, Principal
 from facet.settings import Settings
 
 LIVENESS = "/healthz"

@@ -19,13 +19,13 @@ from api.readiness import Readiness, checks
 from api.routes import activity, deliveries, docs, health, images, legacy, pictures, reprocessings, submissions
 from api.security_headers import SecurityHeaders
 from api.state import State
-from deployments.control_runs import LOOK_SECONDS, ControlRuns
-from deployments.delivery_runs import DeliveryRuns
-from deployments.flow_runs import PrefectFlowRuns
-from deployments.watch import watch
-from facet.dispatch import Dispatcher
+from deployments.prefect.control_runs import LOOK_SECONDS, ControlRuns
+from deployments.prefect.delivery_runs import DeliveryRuns
+from deployments.prefect.flow_runs import PrefectFlowRuns
+from deployments.prefect.watch import watch
 from facet.reprocessing.supervision import ReprocessSupervision
 from facet.services import Services, get_services
+from facet.work.dispatcher import Dispatcher
 
 _DESCRIPTION = """Submit photos, get faces. `POST /v1/images` stores a photo and answers at once; a Prefect flow run
 finds the faces, and the result is POSTed to your `callback_url`, or read from `GET /v1/images/{id}`."""

@@ -15,7 +15,7 @@ from api import schemas
 from api.body_limits import FIELDS
 from api.forms import is_nothing, problem, read_form
 from api.problems import Problem
-from facet.addresses import UrlRefused
+from facet.outbound.addresses import UrlRefused
 from facet.services import Services
 from facet.settings import Settings
 

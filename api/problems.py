@@ -15,10 +15,10 @@ from api.body_limits import BodyTooLarge
 from api.canonical import allowed_methods
 from api.field_errors import FieldError, field_error
 from api.security_headers import SECURITY_HEADERS
-from facet.addresses import UrlRefused
-from facet.cursors import BadCursor
 from facet.errors import ImageError, Overloaded, Unavailable
-from facet.images import FORMATS
+from facet.outbound.addresses import UrlRefused
+from facet.persistence.cursors import BadCursor
+from facet.pictures.codec import FORMATS
 
 log = logging.getLogger(__name__)
 

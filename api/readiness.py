@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 
 from api import schemas
-from deployments.flow_runs import PrefectFlowRuns
+from deployments.prefect.flow_runs import PrefectFlowRuns
 from facet.errors import Unavailable
 from facet.services import Services
 

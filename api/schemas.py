@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.problems import ProblemDetails
 from facet.annotations import Annotation, AskedAnnotation
-from facet.images import FORMATS
-from facet.models import DeliveryState, ImageStatus, ReprocessingState
+from facet.persistence.models import DeliveryState, ImageStatus, ReprocessingState
+from facet.pictures.codec import FORMATS
 from facet.reprocessing.request import ReprocessingRequest
 
 _BOX = [205, 130, 34, 44]

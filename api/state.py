@@ -6,9 +6,9 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from api.readiness import Readiness
-from deployments.flow_runs import PrefectFlowRuns
-from facet.dispatch import Dispatcher
+from deployments.prefect.flow_runs import PrefectFlowRuns
 from facet.services import Services
+from facet.work.dispatcher import Dispatcher
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """Rows as answers."""
 
 from api import schemas
-from deployments.flow_runs import ui_url
-from facet.access import Principal
+from deployments.prefect.flow_runs import ui_url
 from facet.annotations import Annotation
-from facet.models import Delivery, DeliveryState, Face, Image, Run
+from facet.persistence.models import Delivery, DeliveryState, Face, Image, Run
+from facet.principals import Principal
 from facet.settings import Settings
 
 

@@ -7,12 +7,12 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.services import fail
-from facet.access import OWNER, KeyScope
-from facet.api_keys import ApiKeys, NameTaken
-from facet.database import Database
+from facet.access.api_keys import ApiKeys, NameTaken
+from facet.access.signed_links import Links
 from facet.errors import Unavailable
-from facet.links import Links
 from facet.local import is_loopback
+from facet.persistence.database import Database
+from facet.principals import OWNER, KeyScope
 from facet.settings import Settings, get_settings
 
 keys = typer.Typer(no_args_is_help=True, help="The API's keys.")

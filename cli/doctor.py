@@ -18,8 +18,8 @@ from sqlalchemy import text
 from cli.doctor_prefect import PrefectExamination
 from cli.faults import Faulty
 from cli.services import api_url, find_prefect
-from facet.database import Database
 from facet.errors import Unavailable
+from facet.persistence.database import Database
 from facet.settings import Settings, get_settings, wrong_settings
 
 _CLOCK_SECONDS = 5.0
@@ -150,7 +150,7 @@ def _detector(settings: Settings) -> str:
 
 
 def _maintenance(database: Database, settings: Settings) -> str:
-    from facet.maintenance_completion import Completion
+    from facet.persistence.maintenance_completion import Completion
 
     age = Completion(database, settings).age()
     if age.complaint:

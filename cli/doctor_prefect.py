@@ -9,7 +9,7 @@ import httpx
 
 from cli.faults import Faulty
 from cli.readiness import prefect_login
-from deployments.names import DEPLOYMENTS, WORK_QUEUES
+from deployments.prefect.names import DEPLOYMENTS, WORK_QUEUES
 from facet.settings import Settings
 
 _POOL_TYPES = ("process", "docker")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from facet.signatures import FIRST_BYTES, is_picture
+from facet.pictures.signatures import FIRST_BYTES, is_picture
 
 Photo = tuple[Path | str, str]
 """A file or a URL, and the name of its request."""

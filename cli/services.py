@@ -57,7 +57,7 @@ def worker(
     find_prefect(settings)
     os.environ.setdefault("PREFECT_WORKER_QUERY_SECONDS", "0.5" if stock else "3")  # warm: events tell
 
-    from deployments.deploy import DeployFailed, await_deployment
+    from deployments.prefect.deploy import DeployFailed, await_deployment
 
     seconds = settings.start_seconds if wait is None else wait
     await_schema(settings, seconds)
@@ -69,7 +69,7 @@ def worker(
     if stock:
         arguments = ["worker", "start", "--pool", name, "--type", "process", "--limit", str(limit)]
         os.execv(sys.executable, [sys.executable, "-m", "prefect", *arguments])
-    from deployments.warm_worker.serve import serve
+    from deployments.worker.serve import serve
 
     serve(name, limit, settings)
 
@@ -101,9 +101,9 @@ def deploy(
     settings = get_settings()
     find_prefect(settings)
 
-    from deployments.deploy import DeployFailed
-    from deployments.deploy import deploy as make
-    from deployments.docker_pool import DockerPool
+    from deployments.prefect.deploy import DeployFailed
+    from deployments.prefect.deploy import deploy as make
+    from deployments.prefect.docker_pool import DockerPool
 
     docker = DockerPool(docker_image, docker_network or [], docker_secrets) if docker_image else None
     try:
@@ -125,14 +125,14 @@ def prefect_server() -> None:
     settings = get_settings()
     find_prefect(settings)
 
-    from deployments.prefect_server import serve
+    from deployments.prefect.server import serve
 
     serve("127.0.0.1", settings.prefect_port)
 
 
 def db_upgrade() -> None:
     """Apply all migrations to the application's database."""
-    from facet.database import Database
+    from facet.persistence.database import Database
 
     Database(get_settings().sqlalchemy_url).upgrade()
 
@@ -143,8 +143,8 @@ def await_schema(settings: Settings, seconds: float) -> None:
     So a new release may be started before or after `facet db upgrade`. A database that does not answer is not waited
     for: what is asked meanwhile is answered so, or tried again.
     """
-    from facet.database import Database
     from facet.errors import Unavailable
+    from facet.persistence.database import Database
 
     if settings.database_url is None:  # the embedded stack's own, which `facet up` migrates
         return

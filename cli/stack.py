@@ -23,9 +23,9 @@ from sqlalchemy import update
 from cli.access import NotSafe, check_access
 from cli.readiness import PARTS, PREFECT, StackFailed, await_parts, prefect_login, prefect_url
 from cli.services import EMBEDDED_HEARTBEAT, TIME_FORMAT, fail
-from facet.database import Database, utcnow
 from facet.local import is_loopback
-from facet.models import Run, RunState
+from facet.persistence.database import Database, utcnow
+from facet.persistence.models import Run, RunState
 from facet.settings import Settings, get_settings
 
 _MARK = "FACET_STACK"

@@ -29,6 +29,8 @@ class Failure(BaseModel):
     reason: str
 
 
+CANCELLED = Failure(code="cancelled", reason="The flow run was cancelled.")
+CRASHED = Failure(code="crashed", reason="The process that worked on the image died.")
 OBJECT_MISSING = Failure(code="object-missing", reason="The stored picture is gone.")
 
 

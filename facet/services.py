@@ -2,26 +2,26 @@
 
 from functools import cache, cached_property
 
-from facet.addresses import AddressRules
-from facet.api_keys import ApiKeys
-from facet.catalog import Catalog
-from facet.claims import Claims
-from facet.database import Database
-from facet.decoding import Decoder
+from facet.access.api_keys import ApiKeys
+from facet.access.signed_links import Links
+from facet.callbacks.sending import Deliveries
 from facet.detector import create_detector
 from facet.detector.base import Detector
-from facet.egress import Egress
-from facet.idempotency import IdempotencyKeys
-from facet.image_urls import ImageUrls
-from facet.links import Links
-from facet.maintenance_completion import Completion
-from facet.renditions import Renditions
+from facet.intake.catalog import Catalog
+from facet.intake.idempotency import IdempotencyKeys
+from facet.intake.renditions import Renditions
+from facet.intake.submitted_urls import SubmittedUrls
+from facet.outbound.addresses import AddressRules
+from facet.outbound.egress import Egress
+from facet.persistence.database import Database
+from facet.persistence.maintenance_completion import Completion
+from facet.pictures.decoder import Decoder
 from facet.reprocessing.feeder import Feeder
 from facet.reprocessing.reprocessings import Reprocessings
 from facet.settings import Settings, get_settings
 from facet.storage import ObjectStore, open_store
-from facet.submitted_urls import SubmittedUrls
-from facet.webhooks import Deliveries
+from facet.work.claims import Claims
+from facet.work.image_urls import ImageUrls
 
 
 class Services:

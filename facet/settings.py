@@ -10,9 +10,9 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from facet.access import parse_keys
-from facet.addresses import AddressRules
 from facet.local import url_of
+from facet.outbound.addresses import AddressRules
+from facet.principals import parse_keys
 from facet.setting_checks import check_bucket, check_database_url, check_home, check_s3_endpoint, check_web_url
 from facet.signing import Signer
 

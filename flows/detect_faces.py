@@ -13,12 +13,12 @@ from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
-from deployments.flow_runs import get_dispatcher
-from facet.claims import LostClaim
+from deployments.prefect.flow_runs import get_dispatcher
 from facet.errors import Unavailable
 from facet.jobs import Failure, Jobs
-from facet.pictures import Pictures
+from facet.pictures.run_cache import Pictures
 from facet.services import Services, get_services
+from facet.work.claims import LostClaim
 from tasks.callback import callback
 from tasks.detect import detect
 from tasks.draw import draw

@@ -6,7 +6,7 @@ from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
-from deployments.flow_runs import PrefectFlowRuns, get_dispatcher
+from deployments.prefect.flow_runs import PrefectFlowRuns, get_dispatcher
 from facet.maintenance import Report
 from facet.maintenance import maintain as maintain_all
 from facet.services import get_services

@@ -17,9 +17,9 @@ from prefect.exceptions import Pause
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed
 
-from deployments.flow_runs import get_dispatcher
+from deployments.prefect.flow_runs import get_dispatcher
 from facet.errors import Unavailable
-from facet.models import ReprocessingState
+from facet.persistence.models import ReprocessingState
 from facet.reprocessing.feeder import NotInHand, Step
 from facet.reprocessing.report import as_markdown, read_report
 from facet.reprocessing.request import ReprocessingRequest

@@ -8,9 +8,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from facet.detector.base import DetectedFace, DetectionParameters
-from facet.images import Pixels
 from facet.jobs import FoundFace, ImageJob, Jobs
-from facet.pictures import Pictures
+from facet.pictures.codec import Pixels
+from facet.pictures.run_cache import Pictures
 from facet.services import Services
 from tasks.draw import draw_each
 from tasks.each_image import TRANSIENT_RETRIES, each_image, note, seconds_since

@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from facet.annotations import Annotation
 from facet.jobs import ImageJob, Jobs
-from facet.pictures import Pictures
+from facet.pictures.run_cache import Pictures
 from tasks.each_image import TRANSIENT_RETRIES, each_image
 
 

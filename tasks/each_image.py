@@ -10,9 +10,9 @@ from prefect.logging import get_run_logger
 from prefect.runtime import task_run
 from prefect.tasks import Task, exponential_backoff
 
-from facet.claims import LostClaim
 from facet.errors import ImageError, ObjectNotFound, Unavailable
 from facet.jobs import OBJECT_MISSING, Failure, ImageJob, Jobs
+from facet.work.claims import LostClaim
 
 RETRIES = 3
 IO_THREADS = 4

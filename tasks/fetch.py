@@ -3,10 +3,10 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from facet.image_urls import NotFetched
 from facet.jobs import Failure, ImageJob, Jobs
-from facet.pictures import Pictures
+from facet.pictures.run_cache import Pictures
 from facet.services import Services
+from facet.work.image_urls import NotFetched
 from tasks.each_image import IO_THREADS, TRANSIENT_RETRIES, each_image
 
 

@@ -11,7 +11,7 @@ from prefect.logging import get_run_logger
 from facet.annotations import Annotation
 from facet.errors import Unavailable
 from facet.jobs import ImageJob, Jobs
-from facet.pictures import Pictures
+from facet.pictures.run_cache import Pictures
 from facet.services import Services
 from tasks.each_image import IO_THREADS, TRANSIENT_RETRIES, all_images, each_image
 from tasks.for_show import for_show

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from facet.claims import Claims
-from facet.database import Database
 from facet.local import spare_proxies
+from facet.persistence.database import Database
 from facet.settings import Settings
 from facet.storage import FolderStore, ObjectStore, S3Store
+from facet.work.claims import Claims
 from tests.support.databases import create_database, make_tables
 from tests.support.processes import postgresql
 from tests.support.production import S3_KEYS, s3

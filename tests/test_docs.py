@@ -1,6 +1,7 @@
 """What is documented is there, and what is there is documented."""
 
 import re
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -109,3 +110,16 @@ def _anchors(page: Path) -> list[str]:
 
 def _prose(page: Path) -> str:
     return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_map_of_the_domain_is_that_of_its_wings() -> None:
+    """The same wings in the same order: on the architecture page, in the contract, and in the folder."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    told = re.findall(r"^\| `(\w+)` \|", page.split("### The wings of `facet/`")[1].split("`make lint`")[0], re.M)
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [layers] = [contract["layers"] for contract in contracts if contract.get("containers") == ["facet"]]
+    assert told == [wing.strip() for layer in layers for wing in layer.split("|")]
+    there = {
+        path.stem for path in (ROOT / "facet").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert set(told) == there - {"__init__"}

@@ -6,7 +6,7 @@ from api import schemas
 from api.access import Reader
 from api.problems import responses
 from api.state import AppState
-from facet.activity import STEP_SECONDS, activity
+from facet.intake.activity import STEP_SECONDS, activity
 
 router = APIRouter(prefix="/v1/activity", tags=["activity"])
 

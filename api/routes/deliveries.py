@@ -9,7 +9,7 @@ from api import schemas, views
 from api.access import Reader, Submitter
 from api.problems import Problem, responses
 from api.state import AppState
-from facet.models import DeliveryState
+from facet.persistence.models import DeliveryState
 
 router = APIRouter(prefix="/v1/deliveries", tags=["deliveries"])
 

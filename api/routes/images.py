@@ -10,11 +10,11 @@ from api import schemas, views
 from api.access import Reader, Submitter
 from api.problems import Problem, responses
 from api.state import AppState, State
-from deployments.flow_runs import ui_url
-from facet.access import Principal
+from deployments.prefect.flow_runs import ui_url
 from facet.annotations import Annotation
 from facet.errors import ImageError, ObjectNotFound
-from facet.models import Image, ImageStatus
+from facet.persistence.models import Image, ImageStatus
+from facet.principals import Principal
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}, "description": "The picture."}}

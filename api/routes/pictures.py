@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query, Response
 from api.problems import Problem, responses
 from api.routes.images import PICTURE, annotated_picture
 from api.state import AppState
-from facet.access import EVERYONE
-from facet.links import BadLink, ExpiredLink
+from facet.access.signed_links import BadLink, ExpiredLink
+from facet.principals import EVERYONE
 
 router = APIRouter(prefix="/v1/pictures", tags=["pictures"])
 

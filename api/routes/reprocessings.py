@@ -10,8 +10,8 @@ from api import schemas
 from api.access import admins_only
 from api.problems import Problem, responses
 from api.state import AppState, State
-from deployments.flow_runs import ui_url
-from facet.models import Reprocessing, ReprocessingState
+from deployments.prefect.flow_runs import ui_url
+from facet.persistence.models import Reprocessing, ReprocessingState
 from facet.reprocessing.reprocessings import ReprocessingOver
 from facet.reprocessing.request import ReprocessingRequest
 

@@ -14,12 +14,12 @@ from api.access import Submitter
 from api.field_errors import FieldError
 from api.problems import Problem, responses
 from api.state import AppState, State
-from facet.access import Principal
-from facet.addresses import UrlRefused
-from facet.catalog import Submission
 from facet.errors import ImageError
-from facet.idempotency import Hold, KeyBusy, KeyReused, StoredAnswer, fingerprint
-from facet.models import Image
+from facet.intake.catalog import Submission
+from facet.intake.idempotency import Hold, KeyBusy, KeyReused, StoredAnswer, fingerprint
+from facet.outbound.addresses import UrlRefused
+from facet.persistence.models import Image
+from facet.principals import Principal
 from facet.settings import Settings
 
 router = APIRouter(prefix="/v1/images", tags=["images"])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from facet.detector import create_detector
-from facet.images import decode
+from facet.pictures.codec import decode
 
 _MAX_PIXELS = 75_000_000
 

@@ -8,4 +8,4 @@ to=$(cd "$1" && pwd)
 docker compose exec -T postgres pg_dump -U postgres -Fc facet > "$to/facet.dump.part"
 mv "$to/facet.dump.part" "$to/facet.dump"
 docker compose run --rm --no-deps -T --user "$(id -u):$(id -g)" -v "$to/objects:/backup" api \
-  python -m deployments.objects export /backup
+  python -m deployments.containers.objects export /backup

@@ -7,5 +7,5 @@ docker compose up -d --wait postgres minio
 docker compose exec -T postgres pg_restore -U postgres -d facet --role=facet --no-owner --exit-on-error --single-transaction \
   < "$from/facet.dump"
 docker compose run --rm --no-deps -T --user "$(id -u):$(id -g)" -v "$from/objects:/backup" api \
-  python -m deployments.objects import /backup
+  python -m deployments.containers.objects import /backup
 docker compose up -d --wait

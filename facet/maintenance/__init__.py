@@ -4,13 +4,14 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from facet.dispatch import Dispatcher, FlowRuns
 from facet.errors import Unavailable
+from facet.flow_runs import FlowRuns
 from facet.maintenance.findings import Finding
 from facet.maintenance.objects import ObjectAudit
 from facet.maintenance.retention import Retention
 from facet.maintenance.timers import TimerAudit
 from facet.services import Services
+from facet.work.dispatcher import Dispatcher
 
 log = logging.getLogger(__name__)
 

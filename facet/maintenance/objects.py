@@ -16,18 +16,18 @@ from uuid import UUID
 
 from sqlalchemy import Row, select
 
-from facet.access import EVERYONE
-from facet.catalog import Catalog
-from facet.claims import Claims
-from facet.database import Database
-from facet.drawing import annotated
 from facet.errors import ImageError, NotPermitted, ObjectNotFound
-from facet.images import decode
+from facet.intake.catalog import Catalog
 from facet.jobs import OBJECT_MISSING, FoundFace
 from facet.maintenance.findings import Finding
-from facet.models import Image, ImageStatus
+from facet.persistence.database import Database
+from facet.persistence.models import Image, ImageStatus
+from facet.pictures.codec import decode
+from facet.pictures.drawing import annotated
+from facet.principals import EVERYONE
 from facet.settings import Settings
 from facet.storage import ObjectStore, StoredObject
+from facet.work.claims import Claims
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

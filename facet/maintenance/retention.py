@@ -4,11 +4,11 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import delete, exists, or_, select
 
-from facet.catalog import Catalog
-from facet.database import Database
-from facet.idempotency import IdempotencyKeys
+from facet.intake.catalog import Catalog
+from facet.intake.idempotency import IdempotencyKeys
 from facet.maintenance.findings import Finding
-from facet.models import Delivery, DeliveryState, Image, ImageStatus, Run, RunState
+from facet.persistence.database import Database
+from facet.persistence.models import Delivery, DeliveryState, Image, ImageStatus, Run, RunState
 from facet.settings import Settings
 
 _BATCH = 100

@@ -10,11 +10,12 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from facet.database import Database, utcnow
-from facet.dispatch import Dispatcher, FlowRuns, is_over
+from facet.flow_runs import FlowRuns, is_over
 from facet.maintenance.findings import Finding
-from facet.models import Image, ImageStatus, Run, RunState
+from facet.persistence.database import Database, utcnow
+from facet.persistence.models import Image, ImageStatus, Run, RunState
 from facet.settings import Settings
+from facet.work.dispatcher import Dispatcher
 
 log = logging.getLogger(__name__)
 

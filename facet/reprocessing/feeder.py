@@ -12,8 +12,8 @@ from uuid import UUID
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from facet.database import Database
-from facet.models import Face, Image, Redo, RedoState, Reprocessing, ReprocessingState
+from facet.persistence.database import Database
+from facet.persistence.models import Face, Image, Redo, RedoState, Reprocessing, ReprocessingState
 from facet.reprocessing.redos import take
 from facet.reprocessing.request import ReprocessingRequest
 from facet.settings import Settings
@@ -132,7 +132,7 @@ class Feeder:
             query = query.where(or_(Image.created_at > row.cursor_at, after))
         if request.at_most is not None:
             room = min(room, request.at_most - row.taken)
-        return session.execute(query.order_by(Image.created_at, Image.id).limit(room)).tuples().all()
+        return session.execute(query.order_by(Image.created_at, Image.id).limit(room)).all()
 
     def _take(self, session: Session, row: Reprocessing, found: Sequence[tuple[datetime, UUID]], now: datetime) -> None:
         request = ReprocessingRequest.model_validate(row.request)
@@ -149,9 +149,7 @@ class Feeder:
                 .join(Image, and_(Image.id == Face.image_id, Image.result_epoch == Face.epoch))
                 .where(Image.id.in_(ids))
                 .group_by(Face.image_id)
-            )
-            .tuples()
-            .all()
+            ).all()
         )
         session.add_all(take(image, row, faces.get(image.id, 0), now) for image in images)
         row.taken += len(images)

@@ -12,7 +12,7 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from facet.jobs import Failure
-from facet.models import Delivery, DeliveryState, Image, ImageStatus, Lane, Redo, RedoState, Reprocessing
+from facet.persistence.models import Delivery, DeliveryState, Image, ImageStatus, Lane, Redo, RedoState, Reprocessing
 from facet.reprocessing.request import ReprocessingRequest
 
 

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from sqlalchemy import func, select
 
-from facet.database import Database
-from facet.models import Image, Redo, RedoState, Reprocessing
+from facet.persistence.database import Database
+from facet.persistence.models import Image, Redo, RedoState, Reprocessing
 from facet.reprocessing.request import ReprocessingRequest
 from facet.settings import Settings
 
@@ -59,9 +59,7 @@ def read_report(database: Database, reprocessing_id: UUID) -> Report:
         ).one()
         return Report(
             reprocessing=session.get_one(Reprocessing, reprocessing_id),
-            images=dict(
-                session.execute(select(Redo.state, func.count()).where(mine).group_by(Redo.state)).tuples().all()
-            ),
+            images=dict(session.execute(select(Redo.state, func.count()).where(mine).group_by(Redo.state)).all()),
             faces_before=before or 0,
             faces_after=after or 0,
             changed=session.scalar(select(func.count()).select_from(Redo).where(*changed)) or 0,
@@ -80,9 +78,7 @@ def read_report(database: Database, reprocessing_id: UUID) -> Report:
                 .where(mine, Redo.state == RedoState.FAILED)
                 .group_by(Redo.failure_code)
                 .order_by(func.count().desc())
-            )
-            .tuples()
-            .all(),
+            ).all(),
             last_end=session.scalar(select(func.max(Redo.finished_at)).where(mine)),
         )
 

@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from facet.cursors import Cursor
-from facet.database import Database
-from facet.models import Image, ImageStatus, Redo, RedoState, Reprocessing, ReprocessingState
+from facet.persistence.cursors import Cursor
+from facet.persistence.database import Database
+from facet.persistence.models import Image, ImageStatus, Redo, RedoState, Reprocessing, ReprocessingState
 from facet.reprocessing.redos import restore
 from facet.reprocessing.request import ReprocessingRequest
 
@@ -76,9 +76,7 @@ class Reprocessings:
             counts = dict(
                 session.execute(
                     select(Redo.state, func.count()).where(Redo.reprocessing_id == reprocessing.id).group_by(Redo.state)
-                )
-                .tuples()
-                .all()
+                ).all()
             )
         return Progress(
             total=reprocessing.total,

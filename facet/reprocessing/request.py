@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy import ColumnElement, and_, or_
 
-from facet.models import Image
+from facet.persistence.models import Image
 
 
 class ReprocessingRequest(BaseModel):

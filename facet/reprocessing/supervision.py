@@ -13,9 +13,9 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from facet.database import Database
-from facet.dispatch import Fate
-from facet.models import Reprocessing, ReprocessingState
+from facet.flow_runs import Fate
+from facet.persistence.database import Database
+from facet.persistence.models import Reprocessing, ReprocessingState
 from facet.reprocessing.reprocessings import ReprocessingOver, Reprocessings
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from starlette.routing import Mount
 
 from api.access import ASSETS, PICTURES, public_paths
 from api.app import create_app
-from facet.access import KeyScope
+from facet.principals import KeyScope
 from facet.reprocessing.request import ReprocessingRequest
 from facet.services import Services
 from facet.settings import Settings

@@ -88,11 +88,11 @@ def test_one_picture_is_drawn_at_a_time_and_the_rest_are_told_to_come_later(
 ) -> None:
     image_id = submit().json()["id"]
     complete(services, image_id)
-    monkeypatch.setattr("facet.renditions._WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("facet.intake.renditions._WAIT_SECONDS", 0.05)
     with services.renditions._turn():
         answer = client.get(f"/v1/images/{image_id}/annotated", params={"style": "blur"})
     assert_problem(answer, 503, "overloaded")
-    monkeypatch.setattr("facet.renditions._WAIT_SECONDS", 30)
+    monkeypatch.setattr("facet.intake.renditions._WAIT_SECONDS", 30)
     with services.renditions._turn(), ExitStack() as waiting:
         for _ in range(16):
             waiting.enter_context(services.renditions._waiting)

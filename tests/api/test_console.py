@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 
-from facet.access import KeyScope
+from facet.principals import KeyScope
 from tests.api.test_guards import browser, new_app
 
 ROOT = Path(__file__).parents[2]

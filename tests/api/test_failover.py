@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import create_engine, select, text
 
 from api.app import create_app
-from facet.models import Image
+from facet.persistence.models import Image
 from facet.services import Services
 from facet.settings import Settings
 from tests.api.conftest import LOOPBACK

@@ -12,7 +12,7 @@ from sqlalchemy.event import listen
 
 from api.access import ASSETS
 from api.app import create_app
-from facet.access import KeyScope
+from facet.principals import KeyScope
 from facet.services import Services
 from facet.settings import OWN_PATHS, Settings
 from tests.api.conftest import LOOPBACK

@@ -11,9 +11,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select, update
 
 from api.app import create_app
-from facet.database import Database, utcnow
-from facet.idempotency import Hold, IdempotencyKeys, KeyBusy, StoredAnswer
-from facet.models import IdempotencyKey
+from facet.intake.idempotency import Hold, IdempotencyKeys, KeyBusy, StoredAnswer
+from facet.persistence.database import Database, utcnow
+from facet.persistence.models import IdempotencyKey
 from facet.services import Services
 from facet.settings import Settings
 from tests.api.conftest import LOOPBACK
@@ -160,7 +160,7 @@ def test_a_key_is_forgotten_after_its_time(
         assert 23.9 < (row.expires_at - services.database.now(session)).total_seconds() / 3600 <= 24
     change_key(services.database, expires_at=utcnow())
     with monkeypatch.context() as patch:
-        patch.setattr("facet.idempotency._SWEPT", 0)  # as when more keys are over than are swept at once
+        patch.setattr("facet.intake.idempotency._SWEPT", 0)  # as when more keys are over than are swept at once
         assert send().json()["id"] != first.json()["id"]
     change_key(services.database, expires_at=utcnow())
     assert send("key-2", request_id="other").status_code == 202

@@ -15,9 +15,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from api.app import create_app
+from facet.intake.submitted_urls import SubmittedUrls
 from facet.services import Services
 from facet.settings import Settings
-from facet.submitted_urls import SubmittedUrls
 from tests.support.databases import make_tables
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]

@@ -10,8 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.app import create_app
-from facet.access import KeyScope
-from facet.links import BadLink, Links
+from facet.access.signed_links import BadLink, Links
+from facet.principals import KeyScope
 from facet.services import Services
 from facet.settings import Settings
 from tests.api.test_access import Sender

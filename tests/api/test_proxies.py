@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from api.app import create_app
-from facet.access import KeyScope
 from facet.client import Client
+from facet.principals import KeyScope
 from facet.services import Services
 from facet.settings import Settings
 from tests.api.test_images import complete

@@ -15,8 +15,8 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from api.body_limits import FIELDS
+from facet.intake.submitted_urls import SubmittedUrls
 from facet.services import Services
-from facet.submitted_urls import SubmittedUrls
 from tests.api.test_images import assert_problem, claim
 from tests.support.images import picture
 from tests.support.processes import wait_for
@@ -153,7 +153,7 @@ def test_the_hosts_of_a_request_are_looked_up_once(
         asked.append(host)
         return [ip_address("8.8.8.8" if host == "good.example" else "10.0.0.1")]
 
-    monkeypatch.setattr("facet.submitted_urls.look_up", look_up)
+    monkeypatch.setattr("facet.intake.submitted_urls.look_up", look_up)
     item = {"image_url": "http://good.example/x", "callback_url": "https://good.example/y", "request_id": "r"}
     results = client.post("/v1/images:batch", json={"images": [item] * 50 + [item | {"image_url": "http://b/"}]}).json()
     assert [result["status"] for result in results["results"]] == [202] * 50 + [422]

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from cli.access import NotSafe, check_access
 from cli.main import app
 from cli.stack import _environment
-from facet.access import KeyScope
+from facet.principals import KeyScope
 from facet.services import Services
 from facet.settings import Settings, get_settings
 from tests.support.databases import make_tables

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from cli.doctor import examine
-from facet.database import Database
+from facet.persistence.database import Database
 from facet.settings import get_settings
 from tests.support.databases import make_tables
 

@@ -16,8 +16,8 @@ from sqlalchemy import select
 from typer.testing import CliRunner
 
 from cli.main import app
-from facet.database import Database
-from facet.models import Image, Maintenance
+from facet.persistence.database import Database
+from facet.persistence.models import Image, Maintenance
 from facet.settings import get_settings
 from tests.support.images import picture
 from tests.support.processes import wait_for

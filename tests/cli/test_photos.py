@@ -10,8 +10,8 @@ import typer
 from PIL import Image as Pillow
 
 from cli.photos import find, told
-from facet.images import MEDIA_TYPES, read_header
-from facet.signatures import FIRST_BYTES, is_picture
+from facet.pictures.codec import MEDIA_TYPES, read_header
+from facet.pictures.signatures import FIRST_BYTES, is_picture
 
 
 def encoded(form: str, **options: object) -> bytes:

@@ -54,9 +54,7 @@ def test_a_stack_that_has_ended_is_not_waited_for(settings: Settings, supervisor
 
 
 def test_a_part_of_the_api_that_is_away_is_named(settings: Settings) -> None:
-    body = (
-        b'{"status": "degraded", "parts": {"database": {"status": "ok"}, "prefect": {"status": "x", "detail": "away"}}}'
-    )
+    body = b'{"status": "degraded", "parts": {"prefect": {"status": "unavailable", "detail": "away"}}}'
     with scripted(answer(200, body=body)) as server:
         lack = PARTS[1].lacks(settings.model_copy(update={"port": server.port}))
     assert lack == "prefect away"

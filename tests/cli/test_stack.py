@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from facet.images import decode
+from facet.pictures.codec import decode
 from tests.support.processes import wait_for
 from tests.support.stack import ROOT, Stack, new_stack, started
 

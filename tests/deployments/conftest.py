@@ -6,7 +6,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tests.deployments.warm_worker.stage import Server
+from tests.deployments.worker.stage import Server
 
 
 @pytest.fixture(scope="session")

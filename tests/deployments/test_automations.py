@@ -12,9 +12,9 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import AwaitingRetry, Completed, Pending, Running
 
-from deployments.automations import crash_unstarted, crash_zombies, make_automations
-from tests.deployments.warm_worker import sample_flows
-from tests.deployments.warm_worker.stage import Server, Stage, wait_for
+from deployments.prefect.automations import crash_unstarted, crash_zombies, make_automations
+from tests.deployments.worker import sample_flows
+from tests.deployments.worker.stage import Server, Stage, wait_for
 
 SHORTEST = timedelta(seconds=10)  # that Prefect allows
 

@@ -12,9 +12,9 @@ import yaml
 from fastapi.testclient import TestClient
 
 from api.app import create_app
-from deployments import health
-from deployments.docker_pool import DockerPool
-from deployments.make_env import make_secrets, write
+from deployments.containers import health
+from deployments.containers.make_env import make_secrets, write
+from deployments.prefect.docker_pool import DockerPool
 from facet.services import Services
 from facet.settings import Settings
 from tests.support.databases import make_tables

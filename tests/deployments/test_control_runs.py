@@ -15,11 +15,11 @@ from prefect.events.filters import EventFilter, EventResourceFilter
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelling, Pending, Running
 
-from deployments.control_runs import ControlRuns
-from deployments.deploy import deploy
-from deployments.names import CONTROL_DEPLOYMENTS, DELIVER_DEPLOYMENT, MAINTAIN_DEPLOYMENT, REPROCESS_DEPLOYMENT
+from deployments.prefect.control_runs import ControlRuns
+from deployments.prefect.deploy import deploy
+from deployments.prefect.names import CONTROL_DEPLOYMENTS, DELIVER_DEPLOYMENT, MAINTAIN_DEPLOYMENT, REPROCESS_DEPLOYMENT
 from facet.settings import Settings
-from tests.deployments.warm_worker.stage import Server, wait_for
+from tests.deployments.worker.stage import Server, wait_for
 
 LONG = timedelta(hours=1)
 NewRun = Callable[..., UUID]

@@ -7,10 +7,10 @@ import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Scheduled
 
-from deployments.delivery_runs import DeliveryRuns
-from facet.claims import Claims
-from facet.database import Database
+from deployments.prefect.delivery_runs import DeliveryRuns
 from facet.errors import Unavailable
+from facet.persistence.database import Database
+from facet.work.claims import Claims
 from tests.support.deliveries import make_due, new_deliveries, owe
 
 

@@ -17,10 +17,17 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelling, Pending, Running
 
-from deployments import manifest, memory, work_pools
-from deployments.deploy import DeployFailed, deploy
-from deployments.docker_pool import DockerPool
-from deployments.names import DELIVER_DEPLOYMENT, DEPLOYMENTS, MAINTAIN_DEPLOYMENT, REPROCESS_DEPLOYMENT, WORK_QUEUES
+from deployments.prefect import last_deployed as memory
+from deployments.prefect import manifest, work_pools
+from deployments.prefect.deploy import DeployFailed, deploy
+from deployments.prefect.docker_pool import DockerPool
+from deployments.prefect.names import (
+    DELIVER_DEPLOYMENT,
+    DEPLOYMENTS,
+    MAINTAIN_DEPLOYMENT,
+    REPROCESS_DEPLOYMENT,
+    WORK_QUEUES,
+)
 from facet.settings import Settings
 
 POOL = "faces"

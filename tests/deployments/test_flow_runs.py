@@ -6,8 +6,8 @@ from uuid import uuid4
 import pytest
 from prefect.client.schemas.objects import FlowRun, State, StateType
 
-from deployments.flow_runs import _fate
-from facet.dispatch import Fate
+from deployments.prefect.flow_runs import _fate
+from facet.flow_runs import Fate
 
 NOW = datetime.now(UTC)
 

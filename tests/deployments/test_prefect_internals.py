@@ -15,7 +15,7 @@ from prefect.runner._process_manager import ProcessTerminationScope
 from prefect.workers.base import BaseWorker
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 
-from deployments.prefect_internals import engine, runner, server
+from deployments.prefect.internals import engine, runner, server
 
 
 def test_prefect_is_the_version_that_was_read() -> None:

@@ -12,7 +12,7 @@ from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.server.events.services import event_persister
 from prefect.server.utilities.messaging.memory import MemoryMessage
 
-from deployments.prefect_losses import Losses
+from deployments.prefect.losses import Losses
 from tests.support.processes import wait_for
 
 

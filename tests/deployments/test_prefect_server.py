@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from deployments.prefect_server import BUSY_MILLISECONDS, QueuedWriters
+from deployments.prefect.server import BUSY_MILLISECONDS, QueuedWriters
 
 _WRITERS = 5
 _COUNTER = sa.table("counter", sa.column("n"))

@@ -48,7 +48,7 @@ def test_prefects_events_go_by_redis(stack: Stack) -> None:
 
 def test_the_services_health_is_their_own(stack: Stack) -> None:
     def health(**environment: str) -> int:
-        command = [sys.executable, "-m", "deployments.health", "services"]
+        command = [sys.executable, "-m", "deployments.containers.health", "services"]
         return subprocess.run(command, env=stack.environment | environment, cwd=ROOT, timeout=30).returncode
 
     wait_for(lambda: health() == 0, 30, "the services' heartbeat is in Redis")
@@ -58,7 +58,7 @@ def test_the_services_health_is_their_own(stack: Stack) -> None:
 
 def test_the_workers_health_is_its_own(stack: Stack, tmp_path: Path) -> None:
     def health(home: Path) -> int:
-        command = [sys.executable, "-m", "deployments.health", "worker"]
+        command = [sys.executable, "-m", "deployments.containers.health", "worker"]
         return subprocess.run(command, env=os.environ | {"FACET_HOME": str(home)}, cwd=ROOT, timeout=30).returncode
 
     wait_for(lambda: health(stack.home) == 0, 60, "the worker has left its sign of life")

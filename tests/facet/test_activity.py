@@ -1,11 +1,11 @@
 from datetime import timedelta
 from uuid import uuid4
 
-from facet.access import EVERYONE, KeyScope, Principal
-from facet.activity import STEP_SECONDS, STEPS, activity
 from facet.annotations import Annotation
-from facet.database import Database
-from facet.models import Image, ImageStatus
+from facet.intake.activity import STEP_SECONDS, STEPS, activity
+from facet.persistence.database import Database
+from facet.persistence.models import Image, ImageStatus
+from facet.principals import EVERYONE, KeyScope, Principal
 
 
 def add(

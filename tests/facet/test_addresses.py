@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facet.addresses import AddressRules, NotResolved, UrlRefused, parse_url
-from facet.submitted_urls import SubmittedUrls
+from facet.intake.submitted_urls import SubmittedUrls
+from facet.outbound.addresses import AddressRules, NotResolved, UrlRefused, parse_url
 
 
 def check(rules: AddressRules, url: str) -> None:

@@ -2,9 +2,9 @@ import re
 
 import pytest
 
-from facet.access import EVERYONE, KeyScope
-from facet.api_keys import ApiKeys, NameTaken
-from facet.database import Database
+from facet.access.api_keys import ApiKeys, NameTaken
+from facet.persistence.database import Database
+from facet.principals import EVERYONE, KeyScope
 from facet.settings import Settings
 
 

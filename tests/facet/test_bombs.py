@@ -14,7 +14,7 @@ from tests.hostile import pictures
 _MEASURE = """
 import resource, sys
 from facet.errors import ImageError
-from facet.images import check, decode
+from facet.pictures.codec import check, decode
 data = open(sys.argv[1], "rb").read()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:

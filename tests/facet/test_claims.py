@@ -5,11 +5,11 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select, update
 
-from facet.claims import Claims, LostClaim
-from facet.database import Database, utcnow
 from facet.jobs import Failure, FoundFace, ImageJob
-from facet.models import Delivery, Face, Image, ImageStatus, Run, RunState
+from facet.persistence.database import Database, utcnow
+from facet.persistence.models import Delivery, Face, Image, ImageStatus, Run, RunState
 from facet.settings import Settings
+from facet.work.claims import Claims, LostClaim
 from tests.support.images import add_images, reload
 
 FACE = FoundFace(confidence=0.99, box=[1, 2, 3, 4], keypoints={"nose": [2, 3]})

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from facet.errors import ImageError
-from facet.images import Pixels, check, decode
-from facet.jpeg import read_structure
+from facet.pictures.codec import Pixels, check, decode
+from facet.pictures.jpeg import read_structure
 from tests.hostile.pictures import chunk, encoded
 from tests.support.lossless_jpeg import lossless_jpeg
 

@@ -8,9 +8,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
-from facet.database import Database, utcnow
 from facet.errors import Unavailable
-from facet.models import Base, Run
+from facet.persistence.database import Database, utcnow
+from facet.persistence.models import Base, Run
 
 
 def test_migrations_lead_to_the_models(database: Database) -> None:

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
-from facet.database import Database
 from facet.errors import Unavailable
-from facet.models import Run
+from facet.persistence.database import Database
+from facet.persistence.models import Run
 from tests.support.databases import make_tables
 
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from facet.images import decode
+from facet.pictures.codec import decode
 from tests.hostile.pictures import encoded
 from tests.support.tiff import SHORT, page, tiff
 

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from sqlalchemy import event, func, select, update
 
-from facet.claims import Claims
-from facet.database import Database
-from facet.dispatch import Dispatcher, Fate
 from facet.errors import Unavailable
-from facet.models import Delivery, Image, ImageStatus, Lane, Run, RunState
+from facet.flow_runs import Fate
+from facet.persistence.database import Database
+from facet.persistence.models import Delivery, Image, ImageStatus, Lane, Run, RunState
 from facet.settings import Settings
+from facet.work.claims import Claims
+from facet.work.dispatcher import Dispatcher
 from tests.support.flow_runs import RecordedFlowRuns, age_runs, start
 from tests.support.images import add_images, reload
 

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image as Pillow
 
 from facet.annotations import Annotation
-from facet.drawing import annotated
-from facet.images import decode
 from facet.jobs import FoundFace, ImageJob
+from facet.pictures.codec import decode
+from facet.pictures.drawing import annotated
 from tests.facet.test_pictures import new_job
 
 LIMIT = 10**7

@@ -12,9 +12,9 @@ from typing import Any
 import anyio
 import pytest
 
-from facet.addresses import AddressRules, UrlRefused
-from facet.egress import Egress, NotAnswered
-from facet.submitted_urls import SubmittedUrls
+from facet.intake.submitted_urls import SubmittedUrls
+from facet.outbound.addresses import AddressRules, UrlRefused
+from facet.outbound.egress import Egress, NotAnswered
 from tests.support.processes import free_port
 from tests.support.scripted import answer, scripted
 

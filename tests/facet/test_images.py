@@ -6,12 +6,12 @@ import pytest
 from PIL import Image as Pillow
 
 from facet.annotations import Annotation
-from facet.drawing import annotated
 from facet.errors import ImageError
-from facet.images import check, decode, read_header
 from facet.jobs import FoundFace
-from facet.jpeg import read_structure
-from facet.png import read_chunks
+from facet.pictures.codec import check, decode, read_header
+from facet.pictures.drawing import annotated
+from facet.pictures.jpeg import read_structure
+from facet.pictures.png import read_chunks
 from facet.settings import Settings
 from tests.hostile.pictures import UNDO, chunk, claiming, encoded
 from tests.support.images import picture

@@ -15,7 +15,7 @@ _DECODE = """
 import ctypes, logging, sys, threading
 from pathlib import Path
 from facet.errors import ImageError
-from facet.images import check, decode
+from facet.pictures.codec import check, decode
 
 def judge(data):
     for judged in (check, decode):

@@ -11,16 +11,11 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import func, select, update
 
-from facet.access import EVERYONE
 from facet.annotations import Annotation
-from facet.catalog import Catalog, Submission
-from facet.claims import Claims
-from facet.database import Database, utcnow
-from facet.decoding import Decoder
-from facet.dispatch import Dispatcher, Fate, Underway
 from facet.errors import ObjectNotFound, Unavailable
-from facet.idempotency import IdempotencyKeys
-from facet.images import decode
+from facet.flow_runs import Fate, Underway
+from facet.intake.catalog import Catalog, Submission
+from facet.intake.idempotency import IdempotencyKeys
 from facet.jobs import Failure, FoundFace
 from facet.maintenance import maintain
 from facet.maintenance import objects as objects_module
@@ -28,8 +23,9 @@ from facet.maintenance.findings import Finding
 from facet.maintenance.objects import GRACE, ObjectAudit
 from facet.maintenance.retention import Retention
 from facet.maintenance.timers import TimerAudit
-from facet.maintenance_completion import Completion
-from facet.models import (
+from facet.persistence.database import Database, utcnow
+from facet.persistence.maintenance_completion import Completion
+from facet.persistence.models import (
     Delivery,
     DeliveryAttempt,
     DeliveryState,
@@ -41,9 +37,14 @@ from facet.models import (
     Run,
     RunState,
 )
+from facet.pictures.codec import decode
+from facet.pictures.decoder import Decoder
+from facet.principals import EVERYONE
 from facet.services import Services
 from facet.settings import Settings
 from facet.storage import FolderStore, ObjectStore, S3Store
+from facet.work.claims import Claims
+from facet.work.dispatcher import Dispatcher
 from tests.support.databases import make_tables
 from tests.support.flow_runs import RecordedFlowRuns, age_runs, start
 from tests.support.images import add_images, picture, reload

@@ -7,8 +7,8 @@ from alembic.config import Config
 from sqlalchemy import text
 
 import facet
-from facet.database import Database
-from facet.models import Delivery, DeliveryState
+from facet.persistence.database import Database
+from facet.persistence.models import Delivery, DeliveryState
 from tests.support.deliveries import new_deliveries
 from tests.support.scripted import answer, scripted
 

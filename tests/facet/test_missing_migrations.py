@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from facet.database import Database
+from facet.persistence.database import Database
 from tests.support.databases import make_tables
 from tests.support.stack import ROOT
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from facet.images import decode, read_header
+from facet.pictures.codec import decode, read_header
 from tests.hostile.held import EXIF, WRITERS, XMP, held, jpeg, png, text
 from tests.hostile.pictures import encoded
 from tests.support.metadata import exif, with_chunk, xmp

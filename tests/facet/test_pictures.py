@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from facet.annotations import Annotation
-from facet.decoding import Decoder
 from facet.detector import create_detector
 from facet.detector.base import DetectedFace, DetectionParameters
 from facet.detector.working_size import to_faces, working_image
 from facet.errors import ImageError, Overloaded
-from facet.images import Pixels, decode
 from facet.jobs import FoundFace, ImageJob, Jobs
-from facet.pictures import Pictures
+from facet.pictures.codec import Pixels, decode
+from facet.pictures.decoder import Decoder
+from facet.pictures.run_cache import Pictures
 from facet.settings import Settings
 from facet.storage import FolderStore
 from tasks.detect import _found, detect
@@ -120,7 +120,7 @@ def test_the_annotated_picture_of_a_reduced_one_has_its_box_at_its_place(tmp_pat
 def test_a_decoding_that_takes_too_long_fails_its_picture_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     decoder = Decoder(Settings(decode_seconds=0.3))
     with monkeypatch.context() as patch:
-        patch.setattr("facet.decoding.decode", lambda *args, **options: time.sleep(1.5))
+        patch.setattr("facet.pictures.decoder.decode", lambda *args, **options: time.sleep(1.5))
         with pytest.raises(ImageError, match=r"more than 0\.3 s") as caught:
             decoder.decode(b"", enough=None)
     assert caught.value.code == "undecodable"
@@ -133,7 +133,7 @@ def test_a_decoding_that_takes_too_long_fails_its_picture_and_says_so(monkeypatc
 def test_stuck_decodings_keep_their_places_and_the_rest_are_told_to_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     decoder = Decoder(Settings(decode_seconds=0.2))
-    monkeypatch.setattr("facet.decoding.decode", lambda *args, **options: time.sleep(1))
+    monkeypatch.setattr("facet.pictures.decoder.decode", lambda *args, **options: time.sleep(1))
     with pytest.raises(ImageError):
         decoder.decode(b"", enough=None)
     with pytest.raises(Overloaded):
@@ -158,7 +158,7 @@ def test_threads_may_share_the_pictures_of_a_run(tmp_path: Path) -> None:
 def test_each_picture_of_a_run_is_decoded_once_however_few_can_be_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facet.pictures._PIXEL_BYTES_KEPT", 4 * 320 * 240 * 3)
+    monkeypatch.setattr("facet.pictures.run_cache._PIXEL_BYTES_KEPT", 4 * 320 * 240 * 3)
     store, decoder = FolderStore(tmp_path), Decoder(Settings())
     store.put("original", picture(320, 240, "jpg"), "image/jpeg")
     decoded: list[int] = []

@@ -1,6 +1,6 @@
 import pytest
 
-from facet.rate_limit import RateLimit
+from facet.access.rate_limit import RateLimit
 
 
 class Clock:

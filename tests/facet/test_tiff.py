@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from facet.errors import ImageError
-from facet.images import check, decode, read_header
+from facet.pictures.codec import check, decode, read_header
 from tests.hostile.pictures import UNDO, encoded
 from tests.hostile.raw import RAW
 from tests.support.tiff import SHORT, Page, page, tiff

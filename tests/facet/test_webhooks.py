@@ -14,13 +14,13 @@ import pytest
 from sqlalchemy import delete
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from facet.access import EVERYONE
-from facet.claims import Claims
-from facet.database import Database
+from facet.callbacks.retries import SCHEDULE
+from facet.callbacks.sending import Deliveries
 from facet.jobs import Failure
-from facet.models import Delivery, DeliveryState, Image
-from facet.retries import SCHEDULE
-from facet.webhooks import Deliveries
+from facet.persistence.database import Database
+from facet.persistence.models import Delivery, DeliveryState, Image
+from facet.principals import EVERYONE
+from facet.work.claims import Claims
 from tests.support.deliveries import make_due, new_deliveries, owe, seconds_to_next, stored
 from tests.support.images import add_images
 from tests.support.processes import free_port, wait_for

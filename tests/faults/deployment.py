@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from facet.database import Database
+from facet.persistence.database import Database
 from facet.storage import FolderStore, ObjectStore, S3Store
 from tests.faults.proxy import FaultProxy
 from tests.support.processes import PostgreSQL, free_port, running, wait_for

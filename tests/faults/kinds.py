@@ -17,7 +17,7 @@ import psutil
 from sqlalchemy import create_engine, select, text
 
 from facet.errors import Unavailable
-from facet.models import Image, ImageStatus, Run
+from facet.persistence.models import Image, ImageStatus, Run
 from tests.faults.deployment import LEASE_SECONDS, Deployment
 from tests.faults.proxy import FaultProxy, Mode, Way
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import selectinload
 
 from facet.errors import Unavailable
 from facet.maintenance.objects import ObjectAudit
-from facet.models import Delivery, DeliveryState, Face, Image, ImageStatus, Run, RunState
+from facet.persistence.models import Delivery, DeliveryState, Face, Image, ImageStatus, Run, RunState
 from facet.services import Services
 from facet.settings import Settings
 from tests.faults.deployment import Deployment

@@ -14,11 +14,11 @@ from prefect.logging import disable_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from sqlalchemy import text
 
-from deployments.flow_runs import PrefectFlowRuns
+from deployments.prefect.flow_runs import PrefectFlowRuns
 from facet.errors import Unavailable
-from facet.images import decode
 from facet.jobs import Failure
-from facet.models import Image, ImageStatus, Lane, Run, RunState
+from facet.persistence.models import Image, ImageStatus, Lane, Run, RunState
+from facet.pictures.codec import decode
 from facet.services import Services
 from facet.settings import Settings
 from flows.detect_faces import _handed_back, _set_back

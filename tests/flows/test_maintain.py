@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import update
 
-from facet.database import Database
-from facet.models import Image, ImageStatus, Run, RunState
+from facet.persistence.database import Database
+from facet.persistence.models import Image, ImageStatus, Run, RunState
 from tests.support.images import picture
 from tests.support.processes import wait_for
 from tests.support.receiver import Receiver

@@ -45,7 +45,7 @@ def read(url: str) -> dict[str, Any]:
 
 
 def children(stack: Stack) -> list[psutil.Process]:
-    return stack.processes("warm_worker.child")
+    return stack.processes("worker.child")
 
 
 def test_worker_and_flow_are_killed_in_the_middle_and_each_image_is_done_exactly_once(

@@ -5,7 +5,7 @@ import time
 from api.problems import of_image
 from facet.detector.base import DetectionParameters, Detector
 from facet.errors import ImageError
-from facet.images import check, decode
+from facet.pictures.codec import check, decode
 from tests.hostile.cases import Case, Outcome
 
 _MAX_PIXELS, _MAX_SIDE = 51_000_000, 65_535

@@ -48,7 +48,7 @@ class ChildMemory:
     def _watch(self) -> None:
         while True:
             last = self._over.is_set()
-            for child in self._stack.processes("warm_worker.child"):
+            for child in self._stack.processes("worker.child"):
                 self.megabytes = max(self.megabytes, _peak(child))
             if last:
                 return

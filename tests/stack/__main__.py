@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from deployments.make_env import make_secrets
+from deployments.containers.make_env import make_secrets
 from tests.stack.acts import Stack
 from tests.stack.engine import ROOT, Compose, NoEngine, check_engine, docker, socket, timed
 from tests.stack.load import Client, secret

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from sqlalchemy import create_engine, text
 
-from facet.database import Database
+from facet.persistence.database import Database
 
 
 def make_tables(database: Database) -> None:

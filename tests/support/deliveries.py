@@ -5,14 +5,14 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import update
 
-from facet.addresses import AddressRules
-from facet.claims import Claims
-from facet.database import Database
-from facet.egress import Egress
+from facet.callbacks.sending import Deliveries
 from facet.jobs import Failure
-from facet.models import Delivery
+from facet.outbound.addresses import AddressRules
+from facet.outbound.egress import Egress
+from facet.persistence.database import Database
+from facet.persistence.models import Delivery
 from facet.settings import Settings
-from facet.webhooks import Deliveries
+from facet.work.claims import Claims
 from tests.support.images import add_images
 
 

@@ -7,11 +7,11 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import select
 
-from facet.claims import Claims
-from facet.database import Database
-from facet.dispatch import Created, Fate, Underway
 from facet.errors import Unavailable
-from facet.models import Image, Lane, Run
+from facet.flow_runs import Created, Fate, Underway
+from facet.persistence.database import Database
+from facet.persistence.models import Image, Lane, Run
+from facet.work.claims import Claims
 
 
 class RecordedFlowRuns:

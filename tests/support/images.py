@@ -10,8 +10,8 @@ from PIL import ImageFilter, ImageOps
 from sqlalchemy import select
 
 from facet.annotations import Annotation
-from facet.database import Database
-from facet.models import Image, Lane
+from facet.persistence.database import Database
+from facet.persistence.models import Image, Lane
 
 
 def picture(width: int = 64, height: int = 48, form: str = "png") -> bytes:

@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 from sqlalchemy import insert, select, text
 
 from facet.annotations import Annotation
-from facet.database import Database
-from facet.images import read_header
-from facet.models import Image, ImageStatus, Redo, RedoState
+from facet.persistence.database import Database
+from facet.persistence.models import Image, ImageStatus, Redo, RedoState
+from facet.pictures.codec import read_header
 
 OLD = "mtcnn of yore"
 

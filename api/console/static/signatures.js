@@ -1,4 +1,4 @@
-// Whether a file begins as a picture does; facet/signatures.py has the same.
+// Whether a file begins as a picture does; facet/pictures/signatures.py has the same.
 const PICTURE = new RegExp(
   "^(?:" +
     [

@@ -5,13 +5,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from facet.claims import Claims
-from facet.database import Database
 from facet.jobs import FoundFace, ImageJob
-from facet.models import Image
+from facet.persistence.database import Database
+from facet.persistence.models import Image
 from facet.reprocessing.feeder import Feeder
 from facet.reprocessing.reprocessings import Reprocessings
 from facet.settings import Settings
+from facet.work.claims import Claims
 
 FACE = FoundFace(confidence=0.99, box=[1, 2, 3, 4], keypoints={"nose": [1, 1]})
 NEW = "mtcnn 2"

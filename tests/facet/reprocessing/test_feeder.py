@@ -8,16 +8,16 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import func, select, update
 
-from facet.claims import Claims
-from facet.database import Database
 from facet.jobs import Failure
-from facet.models import Delivery, DeliveryState, Image, ImageStatus, Lane, Redo, RedoState, Reprocessing
-from facet.models import ReprocessingState as State
+from facet.persistence.database import Database
+from facet.persistence.models import Delivery, DeliveryState, Image, ImageStatus, Lane, Redo, RedoState, Reprocessing
+from facet.persistence.models import ReprocessingState as State
 from facet.reprocessing.feeder import Feeder, NotInHand
 from facet.reprocessing.report import as_markdown, read_report
 from facet.reprocessing.reprocessings import ReprocessingOver, Reprocessings
 from facet.reprocessing.request import ReprocessingRequest
 from facet.settings import Settings
+from facet.work.claims import Claims
 from tests.facet.reprocessing.conftest import NEW, Detect
 from tests.support.images import add_images, reload
 

@@ -7,10 +7,10 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import update
 
-from facet.database import Database
-from facet.dispatch import Fate
-from facet.models import Reprocessing
-from facet.models import ReprocessingState as State
+from facet.flow_runs import Fate
+from facet.persistence.database import Database
+from facet.persistence.models import Reprocessing
+from facet.persistence.models import ReprocessingState as State
 from facet.reprocessing.feeder import Feeder
 from facet.reprocessing.reprocessings import Reprocessings
 from facet.reprocessing.request import ReprocessingRequest

@@ -1,0 +1,1 @@
+"""What containers run besides the service itself: health checks, making their secrets, copying objects."""
