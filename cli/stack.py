@@ -26,7 +26,7 @@ from cli.services import EMBEDDED_HEARTBEAT, TIME_FORMAT, fail
 from facet.local import is_loopback
 from facet.persistence.database import Database, utcnow
 from facet.persistence.models import Run, RunState
-from facet.settings import Settings, get_settings
+from facet.settings import OUTBOUND_ALLOW_FORMERLY, Settings, get_settings
 
 _MARK = "FACET_STACK"
 
@@ -169,10 +169,11 @@ def _prepare_database(settings: Settings) -> datetime | None:
 def _environment(settings: Settings, home: Path, *, keys: bool = False) -> dict[str, str]:
     # Whoever can reach an API on loopback can reach loopback without it, and receives callbacks there. With keys
     # there are others, perhaps behind a proxy.
-    allowed = {"FACET_CALLBACK_ALLOW": "127.0.0.0/8,::1"} if is_loopback(settings.host) and not keys else {}
+    own = "127.0.0.0/8,::1" if is_loopback(settings.host) and not keys else None
+    allow = os.environ.get(OUTBOUND_ALLOW_FORMERLY, own)
     login = prefect_login()
     return {
-        **allowed,
+        **({} if allow is None else {"FACET_OUTBOUND_ALLOW": allow}),
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": EMBEDDED_HEARTBEAT,
         **prefect_retention(settings.retention_days),
         **({"PREFECT_API_AUTH_STRING": ":".join(login)} if login else {}),

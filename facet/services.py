@@ -65,7 +65,7 @@ class Services:
 
     @cached_property
     def addresses(self) -> AddressRules:
-        return AddressRules(self.settings.callback_allow)
+        return AddressRules(self.settings.outbound_allow)
 
     @cached_property
     def submitted_urls(self) -> SubmittedUrls:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from facet.local import url_of
@@ -19,6 +19,9 @@ from facet.signing import Signer
 OWN_PATHS = {"api", "assets", "docs", "gallery", "healthz", "image", "metrics", "openapi.json", "readyz", "v1"}
 """What the API's paths begin with. A prefix that did too could not be told from them."""
 
+OUTBOUND_ALLOW_FORMERLY = "FACET_CALLBACK_ALLOW"
+"""The former name of `FACET_OUTBOUND_ALLOW`, taken for one release more."""
+
 _PUBLIC_URL = re.compile(r"(?i:https?)://[^\s/?#@]+(?:/([\w.~-]+)(?:/[\w.~-]+)*)?/?", re.ASCII)
 
 
@@ -26,7 +29,7 @@ class Settings(BaseSettings):
     """The tables of docs/settings.md follow these fields, in this order."""
 
     model_config = SettingsConfigDict(
-        env_prefix="FACET_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
+        env_prefix="FACET_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True, populate_by_name=True
     )
 
     home: Annotated[Path, AfterValidator(check_home)] = Field(
@@ -170,8 +173,9 @@ class Settings(BaseSettings):
         "one that holds more than half of it is replaced between two runs.",
     )
 
-    callback_allow: str = Field(
+    outbound_allow: str = Field(
         "",
+        validation_alias=AliasChoices("FACET_OUTBOUND_ALLOW", OUTBOUND_ALLOW_FORMERLY),
         description="Hosts and networks, with `:port` or not, that callbacks and `image_url` may reach besides public "
         "addresses; separated by commas. Unset: none; in `facet up` on loopback: loopback.",
     )
@@ -253,9 +257,9 @@ class Settings(BaseSettings):
             raise ValueError(f"there is no such detector; write one of {', '.join(DETECTORS)}")
         return value
 
-    @field_validator("callback_allow")
+    @field_validator("outbound_allow")
     @classmethod
-    def _check_callback_allow(cls, value: str) -> str:
+    def _check_outbound_allow(cls, value: str) -> str:
         AddressRules(value)
         return value
 
@@ -349,6 +353,11 @@ def get_settings() -> Settings:
 def wrong_settings(error: ValidationError) -> list[tuple[str, str]]:
     """What is wrong with the settings: each one's variable, none where it is two together, and the mend."""
     return [
-        (f"FACET_{entry['loc'][0]}".upper() if entry["loc"] else "", entry["msg"].removeprefix("Value error, "))
+        (_variable(entry["loc"]), entry["msg"].removeprefix("Value error, "))
         for entry in error.errors(include_url=False)
     ]
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    """The environment variable of a field; empty where no single one is to blame."""
+    return f"FACET_{str(location[0]).upper().removeprefix('FACET_')}" if location else ""

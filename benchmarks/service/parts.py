@@ -120,7 +120,7 @@ def service(home: Path, *, profile: str, worker: str, slots: int, **settings: st
         "FACET_HOME": str(home),
         "FACET_PORT": str(port),
         "FACET_WORKER_SLOTS": str(slots),
-        "FACET_CALLBACK_ALLOW": "127.0.0.1",
+        "FACET_OUTBOUND_ALLOW": "127.0.0.1",
         "FACET_PREFECT_PORT": str(prefect_port),
         "PREFECT_API_URL": prefect_url,
         "PREFECT_HOME": str(home / "prefect"),

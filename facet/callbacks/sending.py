@@ -1,11 +1,10 @@
-"""Callbacks: what a sender is told, each attempt at telling it, and when the next one is due.
+"""Sending callbacks, at least once: each attempt at a delivery, and when the next one is due.
 
 A delivery is claimed before it is sent: in one transaction its attempt is written, its next one is scheduled as if this
 one failed, and a lease keeps other senders away. So two senders never send the same attempt, and one that dies costs
 its attempt and nothing more. Nothing is sent inside a transaction.
 """
 
-import json
 import logging
 import time
 from collections import Counter
@@ -19,9 +18,9 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, or_, select, true, update
 from sqlalchemy.orm import Session, lazyload
 
+from facet.callbacks.outbox import RUN_GRACE
 from facet.callbacks.retries import SCHEDULE, asked_wait, spread, wait_after
-from facet.jobs import FoundFace
-from facet.outbound.addresses import UrlRefused, parse_url
+from facet.outbound.addresses import UrlRefused
 from facet.outbound.egress import Answer, Egress, NotAnswered
 from facet.persistence.cursors import Cursor
 from facet.persistence.database import Database, utcnow
@@ -32,61 +31,12 @@ from facet.signing import Signer
 
 log = logging.getLogger(__name__)
 
-RUN_GRACE = timedelta(seconds=30)
-"""For so long a new delivery, or one between quick retries, is left to the run that made it."""
-
-SUPERSEDED = "A newer result of the image takes its place."
-
 _QUICK_SECONDS = 2.0
 _ANSWER_KEPT = 2048
 _SENDERS = 8
 _SENDERS_PER_RECEIVER = 2
 _CLAIMED_AT_ONCE = 2 * _SENDERS
 _PAUSE = 0.2
-
-
-def callback_body(image: Image, faces: Sequence[FoundFace], output_image_url: str | None) -> str:
-    """The JSON that a sender gets, serialised once: the predecessor's fields, and how the image ended."""
-    failure = {"code": image.failure_code, "reason": image.failure_reason} if image.failure_code else None
-    body = {
-        "image_id": str(image.id),
-        "request_id": image.request_id,
-        "faces": [face.model_dump() for face in faces],
-        "output_image_url": output_image_url,
-        "status": image.status.value,
-        "failure": failure,
-    }
-    return json.dumps(body, separators=(",", ":"))
-
-
-def owe(session: Session, bodies: Sequence[tuple[Image, str]], now: datetime) -> None:
-    """Owe the images' senders these results in the caller's transaction; they take the place of ones not yet taken."""
-    owed = [(image, image.callback_url, body) for image, body in bodies if image.callback_url is not None]
-    if not owed:
-        return
-    session.execute(
-        update(Delivery)
-        .where(Delivery.image_id.in_([image.id for image, _, _ in owed]), Delivery.state == DeliveryState.PENDING)
-        .values(state=DeliveryState.FAILED, reason=SUPERSEDED, finished_at=now)
-    )
-    session.add_all(
-        Delivery(
-            image_id=image.id,
-            epoch=image.claim_epoch,
-            url=url,
-            origin=_origin(url),
-            body=body,
-            due_at=now + RUN_GRACE,
-        )
-        for image, url, body in owed
-    )
-
-
-def _origin(url: str) -> str:
-    try:
-        return parse_url(url).origin
-    except UrlRefused:  # the attempt will say so
-        return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,7 @@ class AddressRules:
         if not self.lists_name(target) and not all(self._allows(address, target.port) for address in addresses):
             raise UrlRefused(
                 "The URL's host has an address that is not public.",
-                "Send a URL of a public host, or ask the operator to list it in FACET_CALLBACK_ALLOW.",
+                "Send a URL of a public host, or ask the operator to list it in FACET_OUTBOUND_ALLOW.",
                 "address-refused",
             )
 

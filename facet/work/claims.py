@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from facet.access.signed_links import Links
 from facet.annotations import Annotation
-from facet.callbacks.sending import callback_body, owe
+from facet.callbacks.outbox import callback_body, owe
 from facet.errors import Unavailable
 from facet.jobs import Failure, FoundFace, ImageJob, Jobs
 from facet.persistence.database import Database, utcnow

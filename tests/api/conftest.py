@@ -19,7 +19,7 @@ Submit = Callable[..., Any]
 
 @pytest.fixture
 def services(tmp_path: Path, database_url: str) -> Services:
-    return Services(Settings(home=tmp_path, database_url=database_url, callback_allow="127.0.0.1"))
+    return Services(Settings(home=tmp_path, database_url=database_url, outbound_allow="127.0.0.1"))
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ class Sender:
 
 
 def new_services(home: Path, **settings: Any) -> Services:
-    services = Services(Settings(home=home, callback_allow="127.0.0.1", **settings))
+    services = Services(Settings(home=home, outbound_allow="127.0.0.1", **settings))
     make_tables(services.database)
     return services
 

@@ -195,7 +195,7 @@ def test_what_is_no_public_url_is_refused_at_the_start(url: str) -> None:
 
 
 def test_every_answer_of_every_route_has_the_security_headers(tmp_path: Path) -> None:
-    app, services = new_app(tmp_path, callback_allow="127.0.0.1")
+    app, services = new_app(tmp_path, outbound_allow="127.0.0.1")
     sender = Sender(app, services.keys.create("root", KeyScope.ADMIN))
     sender.send_and_end(services, "r-1")
     strange = [Sender(app, "").client.get("/v1/images"), sender.client.get("/nothing"), sender.client.put("/healthz")]

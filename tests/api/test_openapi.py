@@ -27,7 +27,7 @@ AWAY = {"/readyz"}
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
-    services = Services(Settings(home=tmp_path_factory.mktemp("home"), callback_allow="127.0.0.1"))
+    services = Services(Settings(home=tmp_path_factory.mktemp("home"), outbound_allow="127.0.0.1"))
     services.submitted_urls = SubmittedUrls(services.addresses, seconds=0.05)  # made-up hosts may keep it waiting
     make_tables(services.database)
     yield create_app(services)

@@ -23,7 +23,7 @@ SECRET = "s" * 32
 
 @pytest.fixture
 def services(tmp_path: Path) -> Services:
-    services = Services(Settings(home=tmp_path, link_secret=SECRET, callback_allow="127.0.0.1"))  # type: ignore[arg-type]
+    services = Services(Settings(home=tmp_path, link_secret=SECRET, outbound_allow="127.0.0.1"))  # type: ignore[arg-type]
     make_tables(services.database)
     return services
 

@@ -114,8 +114,8 @@ def test_a_database_that_is_away_opens_nothing(tmp_path: Path) -> None:
 def test_with_keys_callbacks_do_not_reach_loopback_by_themselves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("FACET_CALLBACK_ALLOW", raising=False)
-    assert "FACET_CALLBACK_ALLOW" not in _environment(Settings(), tmp_path, keys=True)
+    monkeypatch.delenv("FACET_OUTBOUND_ALLOW", raising=False)
+    assert "FACET_OUTBOUND_ALLOW" not in _environment(Settings(), tmp_path, keys=True)
 
 
 def test_the_prefect_servers_password_is_told_to_its_clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

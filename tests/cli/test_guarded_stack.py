@@ -28,7 +28,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         FACET_API_KEYS=f"shop:submit:{API_KEY}",
         FACET_LINK_SECRET=LINK_SECRET,
         FACET_WEBHOOK_SECRETS=HOOK,
-        FACET_CALLBACK_ALLOW="127.0.0.1",
+        FACET_OUTBOUND_ALLOW="127.0.0.1",
         FACET_LOG_LEVEL="DEBUG",
         PREFECT_SERVER_API_AUTH_STRING=LOGIN,
     )

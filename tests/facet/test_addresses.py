@@ -43,7 +43,7 @@ def test_what_is_not_public_is_refused(host: str) -> None:
     with pytest.raises(UrlRefused) as refused:
         check(AddressRules(), f"http://{host}/callback")
     assert refused.value.code == "address-refused"
-    assert "FACET_CALLBACK_ALLOW" in refused.value.fix
+    assert "FACET_OUTBOUND_ALLOW" in refused.value.fix
 
 
 @pytest.mark.parametrize("host", PUBLIC)

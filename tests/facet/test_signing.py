@@ -29,4 +29,4 @@ def test_settings_do_not_show_secrets() -> None:
 
 def test_a_wrong_list_of_addresses_is_refused_at_the_start() -> None:
     with pytest.raises(ValidationError, match="no host, host:port or network"):
-        Settings(callback_allow="10.0.0.1/8")
+        Settings(outbound_allow="10.0.0.1/8")

@@ -27,7 +27,7 @@ _QUICK = {
     "FACET_PENDING_SECONDS": "10",
     "FACET_DISPATCH_SECONDS": "0.5",
     "FACET_CALLBACK_TIMEOUT": "2",
-    "FACET_CALLBACK_ALLOW": "127.0.0.1",
+    "FACET_OUTBOUND_ALLOW": "127.0.0.1",
     "FACET_MAX_BATCH": "16",
     "FACET_MIN_FREE_BYTES": "0",  # so that a full disk is met, and not avoided
     "FACET_WORKER_SLOTS": "2",

@@ -106,7 +106,7 @@ def _stack(folder: Path, closing: ExitStack) -> Stack:
             "FRONT_NET": _FRONT_NET,
             "API_RESOLV_CONF": str(folder / "resolv.conf"),
             "FACET_PUBLIC_URL": f"http://127.0.0.1:{port}",
-            "FACET_CALLBACK_ALLOW": host,
+            "FACET_OUTBOUND_ALLOW": host,
             "DOCKER_SOCKET": socket(),
         },
     )

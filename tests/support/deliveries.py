@@ -19,7 +19,7 @@ from tests.support.images import add_images
 def new_deliveries(
     database: Database, *, allow: str = "127.0.0.1", seconds: float = 20, secrets: str = ""
 ) -> Deliveries:
-    settings = Settings(callback_allow=allow, callback_timeout=seconds, webhook_secrets=secrets)  # type: ignore[arg-type]
+    settings = Settings(outbound_allow=allow, callback_timeout=seconds, webhook_secrets=secrets)  # type: ignore[arg-type]
     return Deliveries(database, Egress(AddressRules(allow), seconds=seconds), settings)
 
 

@@ -77,7 +77,7 @@ def production(home: Path) -> Iterator[Stack]:
                 "FACET_S3_SECRET_KEY": S3_KEYS[1],
                 "FACET_S3_SECURE": "false",
                 "FACET_WORKER_SLOTS": "1",
-                "FACET_CALLBACK_ALLOW": "127.0.0.1",
+                "FACET_OUTBOUND_ALLOW": "127.0.0.1",
                 "PREFECT_HOME": str(home / "prefect"),
                 "PREFECT_API_URL": prefect_url,
                 "PREFECT_API_DATABASE_CONNECTION_URL": f"{postgres.url}/prefect".replace("psycopg2", "asyncpg"),
