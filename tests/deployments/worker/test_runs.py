@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -12,6 +13,7 @@ import pytest
 from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelling, Crashed
 
+from deployments.prefect.control_runs import _is_heard
 from deployments.worker.worker import CONTROL_QUEUE
 from tests.deployments.worker import sample_flows as flows
 from tests.deployments.worker.stage import Stage, Worker, alive, wait_for
@@ -60,6 +62,16 @@ def test_a_failed_run_is_failed_and_its_child_goes_on(shared: Stage, worker: Wor
     shared.complete(flows.second_time_lucky, {"out": str(note)})
     assert note.read_text() == "xx"
     assert worker.children() == children
+
+
+def test_a_run_is_heard_of_from_its_beginning(shared: Stage, worker: Worker) -> None:
+    """So that one which lasts is not taken for dead."""
+    since = datetime.now(UTC)
+    flow_run_id, _ = begin(shared, flows.snooze, seconds=60)
+    wait_for(lambda: _is_heard(shared.client, shared.flow_run(flow_run_id), since))
+    assert not _is_heard(shared.client, shared.flow_run(flow_run_id), since + timedelta(hours=1))
+    cancel(shared, flow_run_id)
+    assert shared.end(flow_run_id).is_cancelled()
 
 
 def test_job_variables_get_a_process_of_their_own(shared: Stage, worker: Worker, tmp_path: Path) -> None:
