@@ -222,24 +222,37 @@ def _await_stack(
 ) -> None:
     """Wait for Prefect's server, make the deployments there, and wait for all the rest. Raises StackFailed."""
     say, seconds = partial(typer.echo, err=True), settings.start_seconds
-    await_parts(settings, supervisor, [PREFECT], seconds=seconds, say=say)
-    say("Making the work pool and the deployments.")
-    ended = ["--runs-ended-before", runs_ended_before.strftime(TIME_FORMAT)] if runs_ended_before else []
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "cli.main", "deploy", *ended],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise StackFailed(f"`facet deploy` has not ended after {seconds:g} s.") from error
-    if done.returncode:
-        raise StackFailed(f"{done.stdout}{done.stderr}")
-    (settings.home / "logs" / "deploy.log").write_text(done.stdout)
+    with _deploying(environment, seconds, runs_ended_before) as deploying:
+        await_parts(settings, supervisor, [PREFECT], seconds=seconds, say=say)
+        say("Making the work pool and the deployments.")
+        try:
+            said, failure = deploying.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            raise StackFailed(f"`facet deploy` has not ended after {seconds:g} s.") from error
+    if deploying.returncode:
+        raise StackFailed(f"{said}{failure}")
+    (settings.home / "logs" / "deploy.log").write_text(said)
     await_parts(settings, supervisor, PARTS, seconds=seconds, say=say)
+
+
+@contextmanager
+def _deploying(
+    environment: dict[str, str], seconds: float, runs_ended_before: datetime | None
+) -> Iterator[subprocess.Popen[str]]:
+    """`facet deploy`, which starts while Prefect's server does, and is ended with the block."""
+    ended = ["--runs-ended-before", runs_ended_before.strftime(TIME_FORMAT)] if runs_ended_before else []
+    with subprocess.Popen(
+        [sys.executable, "-m", "cli.main", "deploy", "--wait", f"{seconds:g}", *ended],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
