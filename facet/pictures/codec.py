@@ -12,8 +12,8 @@ from PIL import Image as Pillow
 from PIL.TiffImagePlugin import TiffImageFile
 
 from facet.errors import ImageError, unsupported
-from facet.pictures import jpeg, png, tiff
-from facet.pictures.depth import DARK, Scale, brightened, has_16_bits, is_dark, mend, read_lower_half, strips
+from facet.pictures import bmp, jpeg, png, tiff
+from facet.pictures.depth import DARK, Scale, brightened, has_16_bits, is_dark, mend, read_lower_half, strips, uncover
 from facet.pictures.library_messages import silenced
 from facet.pictures.orientation import orientation, turned_by_tag
 from facet.pictures.unread import refuse_raw, undecodable, unreadable
@@ -68,7 +68,7 @@ class Header:
 @dataclass(frozen=True, slots=True)
 class _File:
     """A file of which the header is known. `data` is what is decoded: of a PNG its pixels alone, of a TIFF the photo's
-    page first."""
+    page first, of a BMP whole bytes."""
 
     data: bytes
     header: Header
@@ -117,6 +117,8 @@ def _opened(data: bytes, max_pixels: int, max_side: int) -> _File:
         pages = tiff.read_pages(data)
         refuse_raw(data, pages)
         page, data = tiff.photo_first(data, pages)
+    elif data.startswith(bmp.SIGNATURE):
+        data = bmp.with_whole_bytes(data, max_pixels)
     header = _header(data, chunks)
     width, height = header.width, header.height
     if width * height > max_pixels:
@@ -223,14 +225,17 @@ def _by_pillow(file: _File) -> Pixels:
 
 def _loaded(file: _File) -> Pillow.Image:
     """Pillow's picture with its pixels, turned by a TIFF's own tag and by nothing else."""
-    picture = _pillow(file)
-    deep = has_16_bits(picture)
-    picture.load()
+    opened = _pillow(file)
+    deep = has_16_bits(opened)
+    opened.load()
+    picture: Pillow.Image = opened
     if deep and is_dark(picture):
         lower = _pillow(file)
         read_lower_half(lower)
         lower.load()
-        return brightened(picture, lower, file.page)
+        picture = brightened(picture, lower, file.page)
+    if file.page:
+        uncover(picture, file.page)
     return picture
 
 

@@ -154,6 +154,12 @@ def brightened(upper: Pillow.Image, lower: Pillow.Image, page: Page | None) -> P
     return upper
 
 
+def uncover(picture: Pillow.Image, page: Page) -> None:
+    """Show what a fourth channel of zeros would hide, where no tag says that it tells of transparency."""
+    if picture.mode == "RGBA" and Tag.EXTRA_SAMPLES not in page.tags and not picture.getchannel("A").getbbox():
+        picture.putalpha(255)
+
+
 def _whole(upper: Pillow.Image, lower: Pillow.Image) -> NDArray[np.uint16]:
     return np.asarray(np.asarray(upper).astype(np.uint16) << 8 | np.asarray(lower), np.uint16)
 

@@ -23,7 +23,7 @@ def orientation(picture: Pillow.Image, data: bytes, chunks: png.Chunks | None) -
     if chunks:
         return _first(chunks.exif, chunks.xmp)
     if picture.format == "TIFF":
-        return 1 if turned_by_tag(picture) else _first(None, _bytes(picture.info.get("xmp")))
+        return 1 if turned_by_tag(picture) else _byte(_tag(picture)) or _of_xmp(_bytes(picture.info.get("xmp"))) or 1
     if picture.format in ("AVIF", "HEIF"):
         items = isobmff.read_items(data)
         if not items.turns:
@@ -34,9 +34,12 @@ def orientation(picture: Pillow.Image, data: bytes, chunks: png.Chunks | None) -
 
 
 def turned_by_tag(picture: Pillow.Image) -> bool:
-    """Whether a TIFF says by its own tag how it is turned: that Pillow applies itself."""
-    tags = getattr(picture, "tag_v2", {})
-    return _valid(tags.get(ExifTags.Base.Orientation)) is not None
+    """Whether a TIFF says by its own tag how it is turned: that Pillow applies itself, where it is no byte."""
+    return _valid(_tag(picture)) is not None
+
+
+def _tag(picture: Pillow.Image) -> object:
+    return getattr(picture, "tag_v2", {}).get(ExifTags.Base.Orientation)
 
 
 def _first(exif: bytes | None, xmp: bytes | None) -> int:
@@ -49,7 +52,8 @@ def _of_exif(block: bytes | None) -> int | None:
     found = Pillow.Exif()
     try:
         found.load(block)
-        return _valid(found.get(ExifTags.Base.Orientation))
+        value = found.get(ExifTags.Base.Orientation)
+        return _valid(value) or _byte(value)
     except Exception:  # anything can be wrong in there, and none of it is the picture's fault
         return None
 
@@ -67,6 +71,11 @@ def _of_xmp(packet: bytes | None) -> int | None:
 
 def _valid(value: object) -> int | None:
     return value if isinstance(value, int) and 1 <= value <= 8 else None
+
+
+def _byte(value: object) -> int | None:
+    """The value where it was written as a byte, which Pillow gives as one, instead of as a short integer."""
+    return _valid(value[0]) if isinstance(value, bytes) and len(value) == 1 else None
 
 
 def _bytes(value: object) -> bytes | None:

@@ -34,6 +34,7 @@ class Tag(IntEnum):
     PLANAR = 284
     TILES = 324
     SUB_IFDS = 330
+    EXTRA_SAMPLES = 338
     SAMPLE_FORMAT = 339
     S_MAX_SAMPLE = 341
     CFA_PATTERN = 33422

@@ -143,3 +143,12 @@ def test_pages_without_end_are_no_work() -> None:
     looped = bytearray(tiff(page(np.ones((2, 2), np.uint8), subfile=REDUCED)))
     looped[-4:] = looped[4:8]
     check(bytes(looped), max_pixels=LIMIT)
+
+
+def test_a_fourth_channel_of_zeros_that_nothing_explains_hides_nothing(photo_pixels: NDArray[np.uint8]) -> None:
+    fourth = np.zeros_like(photo_pixels[..., :1])
+    assert_is(tiff(page(np.dstack([photo_pixels, fourth]))), photo_pixels)
+    assert_is(tiff(page(np.dstack([photo_pixels, fourth]).astype(np.uint16) * 257)), photo_pixels)
+    told = page(np.dstack([photo_pixels, fourth]))
+    told.tags[338] = (SHORT, [2])
+    assert_is(tiff(told), np.full_like(photo_pixels, 255))

@@ -29,8 +29,8 @@ def _case(path: Path) -> Case:
     kind, data = path.name[:2], path.read_bytes()
     if kind in _REFUSED:
         return Case(path.name, "faults", "reject", data, words=_REFUSED[kind])
-    if kind == _HUGE:  # whether it is taken is for a setting to say
-        return Case(path.name, "faults", "no-crash", data, [[3480, 2580, 336, 432]], (8192, 6144))
+    if kind == _HUGE:
+        return Case(path.name, "faults", "decode", data, [[3480, 2580, 336, 432]], (8192, 6144))
     part = 0.6 if kind in _SMALL else 1
     face = [round(value * part) for value in _FACE]
     return Case(path.name, "faults", "decode", data, [face], (round(_SIZE[0] * part), round(_SIZE[1] * part)))

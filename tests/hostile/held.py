@@ -7,7 +7,7 @@ from PIL import Image as Pillow
 from PIL import TiffImagePlugin
 
 from tests.hostile.pictures import UNDO, encoded
-from tests.support.metadata import ELEMENT, SINGLE_QUOTES, exif, only_exif, with_chunk, xmp
+from tests.support.metadata import BYTE, ELEMENT, LONG, SHORT, SINGLE_QUOTES, exif, only_exif, with_chunk, xmp
 
 
 def held(upright: Pillow.Image, orientation: int) -> Pillow.Image:
@@ -36,11 +36,11 @@ def png(picture: Pillow.Image, kind: bytes, data: bytes, late: bool) -> bytes:
     return with_chunk(encoded(picture, "PNG"), kind, data, late=late)
 
 
-def tiff(picture: Pillow.Image, packet: bytes, tag: int | None = None) -> bytes:
+def tiff(picture: Pillow.Image, packet: bytes, tag: int | None = None, kind: int = SHORT) -> bytes:
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[700], tags.tagtype[700] = packet, 1
     if tag is not None:
-        tags[274], tags.tagtype[274] = tag, 3
+        tags[274], tags.tagtype[274] = bytes([tag]) if kind == BYTE else tag, kind
     return encoded(picture, "TIFF", tiffinfo=tags)
 
 
@@ -49,12 +49,15 @@ XMP = b"http://ns.adobe.com/xap/1.0/\x00"
 Writer = Callable[[Pillow.Image, int], bytes]
 WRITERS: dict[str, Writer] = {
     "jpeg, exif": lambda p, o: jpeg(p, EXIF + exif(o)),
+    "jpeg, exif of a byte": lambda p, o: jpeg(p, EXIF + exif(o, kind=BYTE)),
+    "jpeg, exif of a big-endian long": lambda p, o: jpeg(p, EXIF + exif(o, kind=LONG, order=">")),
     "jpeg, xmp": lambda p, o: jpeg(p, XMP + xmp(o)),
     "jpeg, xmp in single quotes": lambda p, o: jpeg(p, XMP + xmp(o, SINGLE_QUOTES)),
     "jpeg, xmp element": lambda p, o: jpeg(p, XMP + xmp(o, ELEMENT)),
     "jpeg, xmp of another prefix": lambda p, o: jpeg(p, XMP + xmp(o, SINGLE_QUOTES, prefix="t")),
     "jpeg, exif of no sense and xmp": lambda p, o: jpeg(p, EXIF + exif(9), XMP + xmp(o)),
     "png, exif": lambda p, o: png(p, b"eXIf", exif(o), False),
+    "png, exif of a big-endian byte": lambda p, o: png(p, b"eXIf", exif(o, kind=BYTE, order=">"), False),
     "png, late exif": lambda p, o: png(p, b"eXIf", exif(o), True),
     "png, xmp": lambda p, o: png(p, b"iTXt", text(xmp(o, SINGLE_QUOTES)), False),
     "png, late xmp": lambda p, o: png(p, b"iTXt", text(xmp(o)), True),
@@ -64,11 +67,16 @@ WRITERS: dict[str, Writer] = {
     "png, late profile of xmp": lambda p, o: png(p, b"zTXt", profile(b"xmp", xmp(o)), True),
     "transparent png, late exif": lambda p, o: png(p.convert("RGBA"), b"eXIf", exif(o), True),
     "webp, exif": lambda p, o: encoded(p, "WEBP", lossless=True, exif=exif(o)),
+    "webp, exif of a big-endian long": lambda p, o: encoded(
+        p, "WEBP", lossless=True, exif=exif(o, kind=LONG, order=">")
+    ),
     "webp, xmp": lambda p, o: encoded(p, "WEBP", lossless=True, xmp=xmp(o, SINGLE_QUOTES)),
     "tiff, xmp": lambda p, o: tiff(p, xmp(o)),
     "tiff, xmp in single quotes": lambda p, o: tiff(p, xmp(o, SINGLE_QUOTES)),
     "tiff, tag of no sense and xmp": lambda p, o: tiff(p, xmp(o, ELEMENT), tag=0),
     "tiff, tag and stale xmp": lambda p, o: tiff(p, xmp(1 + o % 8), tag=o),
+    "tiff, tag of a long": lambda p, o: tiff(p, xmp(1 + o % 8), tag=o, kind=LONG),
+    "tiff, tag of a byte": lambda p, o: tiff(p, xmp(1 + o % 8), tag=o, kind=BYTE),
     "avif, container": lambda p, o: encoded(p, "AVIF", quality=95, exif=exif(o)),
     "avif, exif": lambda p, o: only_exif(p, "AVIF", o),
     "avif, xmp": lambda p, o: encoded(p, "AVIF", quality=95, xmp=xmp(o, SINGLE_QUOTES)),

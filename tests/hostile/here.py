@@ -6,9 +6,10 @@ from api.problems import of_image
 from facet.detector.base import DetectionParameters, Detector
 from facet.errors import ImageError
 from facet.pictures.codec import check, decode
+from facet.settings import Settings
 from tests.hostile.cases import Case, Outcome
 
-_MAX_PIXELS, _MAX_SIDE = 51_000_000, 65_535
+_MAX_PIXELS, _MAX_SIDE = Settings.model_fields["max_image_pixels"].default, 65_535
 
 
 def judged(case: Case, detector: Detector) -> Outcome:

@@ -9,6 +9,7 @@ from tests.hostile.cases import Case
 from tests.hostile.held import WRITERS, held
 from tests.hostile.pictures import chunk, encoded
 from tests.hostile.raw import RAW
+from tests.support.bmp import FIELDS, bmp
 from tests.support.lossless_jpeg import lossless_jpeg
 from tests.support.tiff import page, tiff
 
@@ -58,6 +59,8 @@ def _deep(picture: Pillow.Image) -> list[Case]:
     cases.append(_taken("small copy above.tif", "pages", tiff(page(rgb[::4, ::4], subfile=1, below=[page(rgb)]))))
     cases.append(_taken("document.tif", "pages", tiff(page(rgb), page(np.zeros((900, 900, 3), np.uint8)))))
     dark = Pillow.fromarray((wide * 16).astype(np.uint16))
+    for name, (bits, masks) in FIELDS.items():
+        cases.append(_taken(f"{name}.bmp", "fields", bmp(rgb, bits, masks, header=124)))
     return [*cases, _taken("12 bits in 16.png", "deep", encoded(dark, "PNG"))]
 
 

@@ -12,11 +12,14 @@ register_heif_opener(thumbnails=False)  # a test that writes HEIC may not have l
 
 _NAMESPACE = "http://ns.adobe.com/tiff/1.0/"
 _RESOLUTION_UNIT, _ORIENTATION = 296, 274
+BYTE, SHORT, LONG = 1, 3, 4
+_VALUES = {BYTE: "B3x", SHORT: "H2x", LONG: "I"}
 
 
-def exif(orientation: int, tag: int = _ORIENTATION) -> bytes:
+def exif(orientation: int, tag: int = _ORIENTATION, kind: int = SHORT, order: str = "<") -> bytes:
     """An EXIF block of this one entry."""
-    return b"II*\x00" + struct.pack("<IHHHIHHI", 8, 1, tag, 3, 1, orientation, 0, 0)
+    head = b"II*\x00" if order == "<" else b"MM\x00*"
+    return head + struct.pack(f"{order}IHHHI{_VALUES[kind]}I", 8, 1, tag, kind, 1, orientation, 0)
 
 
 def xmp(orientation: int, style: str = '{prefix}:Orientation="{value}"', prefix: str = "tiff") -> bytes:
