@@ -1,7 +1,9 @@
 """`POST /v1/images` and `POST /v1/images:batch`: submit photos, as files or by URL."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -24,9 +26,6 @@ from facet.settings import Settings
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 callbacks = APIRouter()
-
-Complete = Callable[[Sequence[Image], Callable[[], StoredAnswer]], None]
-"""Commits images and, in the same transaction, the answer of an idempotency key."""
 
 
 @callbacks.post(
@@ -58,17 +57,17 @@ def submit(
     settings = state.services.settings
     state.services.catalog.check_room()
 
-    def work(complete: Complete) -> None:
-        image = store(state, who, sent.fields, sent.refused_urls)
-
-        def answer() -> StoredAnswer:
-            body = views.accepted(image, settings).model_dump_json()
-            return StoredAnswer(202, settings.image_url(image.id), body)
-
-        complete([image], answer)
-
     content = _content(sent.fields.model_dump(exclude={"image"}), getattr(sent.fields, "image", None))
-    return _once(state, who, idempotency_key, content, work)
+    with _once(state, who, idempotency_key, content) as submission:
+        if not submission.answer:
+            image = store(state, who, sent.fields, sent.refused_urls)
+            submission.commit(
+                [image],
+                lambda: StoredAnswer(
+                    202, settings.image_url(image.id), views.accepted(image, settings).model_dump_json()
+                ),
+            )
+    return submission.response()
 
 
 @router.post(
@@ -87,17 +86,20 @@ def submit_batch(
     """
     state.services.catalog.check_room()
 
-    def work(complete: Complete) -> None:
-        outcomes = [_accept_item(state, who, item, sent.refused_urls) for item in sent.fields]
-
-        def answer() -> StoredAnswer:
-            body = schemas.BatchAccepted(results=[_result(outcome, state.services.settings) for outcome in outcomes])
-            return StoredAnswer(202, f"{state.services.settings.base_url}/v1/images", body.model_dump_json())
-
-        complete([outcome for outcome in outcomes if isinstance(outcome, Image)], answer)
-
     content = hashlib.sha256("".join(_content(*bodies.without_file(item)) for item in sent.fields).encode()).hexdigest()
-    return _once(state, who, idempotency_key, content, work)
+    with _once(state, who, idempotency_key, content) as submission:
+        if not submission.answer:
+            outcomes = [_accept_item(state, who, item, sent.refused_urls) for item in sent.fields]
+            submission.commit(
+                [outcome for outcome in outcomes if isinstance(outcome, Image)],
+                lambda: _batch_answer(outcomes, state.services.settings),
+            )
+    return submission.response()
+
+
+def _batch_answer(outcomes: Sequence[Image | Problem], settings: Settings) -> StoredAnswer:
+    body = schemas.BatchAccepted(results=[_result(outcome, settings) for outcome in outcomes])
+    return StoredAnswer(202, f"{settings.base_url}/v1/images", body.model_dump_json())
 
 
 def _accept_item(state: State, who: Principal, item: Any, refused_urls: Mapping[str, UrlRefused]) -> Image | Problem:
@@ -127,30 +129,44 @@ def _content(fields: Any, image: UploadFile | None) -> str:
     return fingerprint({"sent": fields, "filename": image.filename}, data)
 
 
-def _once(state: State, who: Principal, key: str | None, content: str, work: Callable[[Complete], None]) -> Response:
-    """Do the work, of a key once, and answer; a key that was used before is answered as the first time."""
-    keys = state.services.idempotency
+@dataclass
+class _Submission:
+    """A request's work, of an idempotency key done once; `answer` is there from the start where it was done before."""
+
+    state: State
     hold: Hold | None = None
-    answers: list[StoredAnswer] = []
+    answer: StoredAnswer | None = None
+    replayed: bool = False
 
-    def complete(images: Sequence[Image], answer: Callable[[], StoredAnswer]) -> None:
+    def commit(self, images: Sequence[Image], answer: Callable[[], StoredAnswer]) -> None:
+        """Commit the images and, in the same transaction, the answer of the key."""
+
         def also(session: Session) -> None:
-            answers.append(answer())
-            if hold:
-                keys.complete(session, hold, answers[0])
+            self.answer = answer()
+            if self.hold:
+                self.state.services.idempotency.complete(session, self.hold, self.answer)
 
-        state.services.catalog.commit(images, also)
-        state.dispatcher.nudge()
+        self.state.services.catalog.commit(images, also)
+        self.state.dispatcher.nudge()
 
-    replayed = False
+    def response(self) -> Response:
+        assert self.answer
+        headers = {"Location": self.answer.location, "Retry-After": "2"}
+        headers |= {"Idempotency-Replayed": "true"} if self.replayed else {}
+        return Response(self.answer.body, self.answer.status_code, headers, "application/json")
+
+
+@contextmanager
+def _once(state: State, who: Principal, key: str | None, content: str) -> Iterator[_Submission]:
+    """Hold the key while the block does its work; the key of work that fails may be used again."""
+    submission = _Submission(state)
     try:
-        begun = keys.begin(key, content, who.owner or "") if key else None
+        begun = state.services.idempotency.begin(key, content, who.owner or "") if key else None
         if isinstance(begun, StoredAnswer):
-            answers.append(begun)
-            replayed = True
+            submission.answer, submission.replayed = begun, True
         else:
-            hold = begun
-            work(complete)
+            submission.hold = begun
+        yield submission
     except KeyReused:
         message, fix = "The key was sent before, with another content.", "Send a new key with a new submission."
         error = FieldError(field="Idempotency-Key", message=message, fix=fix)
@@ -159,12 +175,9 @@ def _once(state: State, who: Principal, key: str | None, content: str, work: Cal
         detail = "The first submission under this key is still in progress. Send it again shortly."
         raise Problem(409, "in-progress", detail, headers={"Retry-After": "2"}) from None
     except Exception:
-        if hold:
-            keys.release(hold)
+        if submission.hold:
+            state.services.idempotency.release(submission.hold)
         raise
-    [answer] = answers
-    headers = {"Location": answer.location, "Retry-After": "2"} | ({"Idempotency-Replayed": "true"} if replayed else {})
-    return Response(answer.body, answer.status_code, headers, "application/json")
 
 
 def store(
