@@ -45,13 +45,14 @@ def detect_faces(image_ids: list[UUID]) -> State[None]:
     jobs = services.claims.open(image_ids, run_id=run_id, flow_run_id=flow_run.id, flow_run_name=flow_run.name)
     with _handed_back(run_id, services), services.claims.leased(run_id), _set_back(run_id, jobs, services):
         pictures = Pictures(services.store, services.decoder, enough=services.settings.max_side)
-        jobs = fetch(jobs, pictures, services)
-        jobs = detect(jobs, pictures, services, run_id)
-        jobs = persist(jobs, services)
+        jobs = fetch(jobs, pictures, services.image_urls)
+        max_side = services.settings.max_side
+        jobs = detect(jobs, pictures, services.detector, services.claims, run_id, max_side=max_side)
+        jobs = persist(jobs, services.claims)
         jobs = draw(jobs, pictures)
-        jobs = upload(jobs, pictures, services)
+        jobs = upload(jobs, pictures, services.store, services.claims, services.links)
         _end_the_rest(jobs, services)
-        called_back = callback(image_ids, services, return_state=True)
+        called_back = callback(image_ids, services.deliveries, return_state=True)
     _dispatch_next(services)
     _report(image_ids, jobs, services)
     troubled = [job for job in jobs if job.failure or job.setback]

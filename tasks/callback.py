@@ -7,8 +7,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import task_run
 
+from facet.callbacks.sending import Deliveries
 from facet.errors import Unavailable
-from facet.services import Services
 from tasks.each_image import is_transient
 
 _DELAYS = [0.5, 2.0]
@@ -30,12 +30,12 @@ class CallbackFailing(Unavailable):
     retry_delay_seconds=_DELAYS,
     retry_condition_fn=is_transient,
 )
-def callback(image_ids: list[UUID], services: Services) -> int:
+def callback(image_ids: list[UUID], deliveries: Deliveries) -> int:
     """Send every callback that the images' senders are owed; two quick retries for a receiver that fails quickly.
 
     Returns how many were taken by this try.
     """
-    deliveries, last = services.deliveries, task_run.run_count > len(_DELAYS)
+    last = task_run.run_count > len(_DELAYS)
     outcomes = deliveries.attempt_all(
         deliveries.owed(image_ids, soon=task_run.run_count > 1),
         quick=not last,

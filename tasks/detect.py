@@ -7,11 +7,11 @@ from uuid import UUID
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from facet.detector.base import DetectedFace, DetectionParameters
+from facet.detector.base import DetectedFace, DetectionParameters, Detector
 from facet.jobs import FoundFace, ImageJob, Jobs
 from facet.pictures.codec import Pixels
 from facet.pictures.run_cache import Pictures
-from facet.services import Services
+from facet.work.claims import Claims
 from tasks.draw import draw_each
 from tasks.each_image import TRANSIENT_RETRIES, each_image, note, seconds_since
 
@@ -20,7 +20,9 @@ _CHUNK_IMAGES = 4
 
 
 @task(name="detect", task_run_name="detect", cache_policy=NO_CACHE, **TRANSIENT_RETRIES)
-def detect(jobs: Jobs, pictures: Pictures, services: Services, run_id: UUID) -> Jobs:
+def detect(
+    jobs: Jobs, pictures: Pictures, detector: Detector, claims: Claims, run_id: UUID, *, max_side: int | None
+) -> Jobs:
     """Decode each picture, find its faces and draw them, a few pictures at a time, while their pixels are in hand.
 
     Those few are noted as in hand first: if the process dies of them, they alone are charged an attempt.
@@ -32,46 +34,48 @@ def detect(jobs: Jobs, pictures: Pictures, services: Services, run_id: UUID) -> 
 
     done = Jobs()
     for chunk in _chunks(jobs):
-        if done and services.claims.must_yield(run_id):
+        if done and claims.must_yield(run_id):
             done += [job.with_changes(yielded=True) for job in jobs[len(done) :]]
             break
-        services.claims.take_in_hand(run_id, chunk)
+        claims.take_in_hand(run_id, chunk)
         decoded = each_image("decode", chunk, decode)
         live = [job for job in decoded if job.live]
-        found = iter(_detect(live, [pictures.pixels(job) for job in live], services))
+        found = iter(_detect(live, [pictures.pixels(job) for job in live], detector, max_side))
         done += draw_each([next(found) if job.live else job for job in decoded], pictures)
         pictures.let_go(chunk)
     return done
 
 
-def _detect(jobs: Sequence[ImageJob], images: Sequence[Pixels], services: Services) -> list[ImageJob]:
+def _detect(
+    jobs: Sequence[ImageJob], images: Sequence[Pixels], detector: Detector, max_side: int | None
+) -> list[ImageJob]:
     if not jobs:
         return []
     begun = time.perf_counter()
     try:
-        parameters = [_parameters(job, pixels, services) for job, pixels in zip(jobs, images, strict=True)]
-        found = services.detector.detect(images, parameters)
+        parameters = [_parameters(job, pixels, max_side) for job, pixels in zip(jobs, images, strict=True)]
+        found = detector.detect(images, parameters)
     except Exception as error:
         if len(jobs) == 1:
             return [note(jobs[0], error)]
-        return [_detect([job], [image], services)[0] for job, image in zip(jobs, images, strict=True)]
+        return [_detect([job], [image], detector, max_side)[0] for job, image in zip(jobs, images, strict=True)]
     seconds = round(seconds_since(begun) / len(jobs), 4)
     return [
         job.with_changes(
             faces=[_found(face, job) for face in faces if face.confidence > job.min_confidence],
-            detector=f"{services.detector.name} {services.detector.version}",
+            detector=f"{detector.name} {detector.version}",
             timings=job.timings | {"detect": seconds},
         )
         for job, faces in zip(jobs, found, strict=True)
     ]
 
 
-def _parameters(job: ImageJob, pixels: Pixels, services: Services) -> DetectionParameters:
+def _parameters(job: ImageJob, pixels: Pixels, max_side: int | None) -> DetectionParameters:
     first, second, last = DetectionParameters().thresholds
     return DetectionParameters(
         min_face_size=job.min_face_size,
         thresholds=(first, second, min(last, job.min_confidence)),
-        max_side=services.settings.max_side,
+        max_side=max_side,
         full_size=None if pixels.shape[:2] == (job.height, job.width) else (job.width, job.height),
     )
 

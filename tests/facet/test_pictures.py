@@ -5,8 +5,6 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 from unittest.mock import MagicMock
 from uuid import uuid4
 
@@ -170,10 +168,9 @@ def test_each_picture_of_a_run_is_decoded_once_however_few_can_be_kept(
 
     monkeypatch.setattr(decoder, "decode", counted)
     claims = MagicMock(**{"must_yield.return_value": False})
-    services = cast(Any, SimpleNamespace(claims=claims, detector=create_detector(), settings=Settings()))
     pictures = Pictures(store, decoder, enough=None)
     jobs = Jobs(new_job(320, 240) for _ in range(6))
-    found = detect.fn(jobs, pictures, services, uuid4())
+    found = detect.fn(jobs, pictures, create_detector(), claims, uuid4(), max_side=None)
     drawn = draw.fn(found, pictures)
     assert len(decoded) == 6
     assert all(pictures.annotated(job)[:2] == b"\xff\xd8" and job.timings["draw"] > 0 for job in drawn)
