@@ -8,7 +8,7 @@ PROFILE ?= all
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run env test test-faults test-hostile test-stack lint format lock clean bench-service bench-bulk bench-detector bench-peers scaling
+.PHONY: help demo run env test test-fast test-faults test-hostile test-stack lint format lock clean bench-service bench-bulk bench-detector bench-peers scaling
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ run: $(VENV)/runtime ## The embedded stack in the foreground; Ctrl-C ends it
 
 test: $(VENV)/dev ## All tests
 	$(BIN)/pytest
+
+test-fast: $(VENV)/dev ## The tests that start no process: no stack, server, browser or command
+	$(BIN)/pytest -m "not processes"
 
 test-faults: $(VENV)/dev ## Kill, stop and fill each part of a running service: PROFILE=embedded SEED=7
 	$(BIN)/python -m tests.faults --profile "$(PROFILE)" --seed "$(SEED)"

@@ -18,6 +18,7 @@ from tests.support.databases import create_database, make_tables
 from tests.support.processes import postgresql
 from tests.support.production import S3_KEYS, s3
 from tests.support.receiver import Receiver, receiving
+from tests.support.starting import mark_and_sort
 
 ROOT = Path(__file__).parent.parent
 os.environ.update(  # before Prefect is imported, which reads them then
@@ -26,6 +27,10 @@ os.environ.update(  # before Prefect is imported, which reads them then
     DO_NOT_TRACK="1",
 )
 spare_proxies("127.0.0.1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mark_and_sort(items)
 
 
 @pytest.fixture(scope="session")
