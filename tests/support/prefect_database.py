@@ -1,11 +1,14 @@
-"""Prefect's SQLite as its migrations leave it: much of a server's start, done once for all tests of a process."""
+"""Prefect's SQLite as its migrations leave it: much of a server's start, done once and kept for each version."""
 
+import fcntl
 import os
 import subprocess
 import sys
-from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+_KEPT = Path(__file__).parents[2] / ".pytest_cache" / f"prefect-{version('prefect')}.db"
 
 
 def migrate_prefect(home: Path) -> None:
@@ -16,9 +19,17 @@ def migrate_prefect(home: Path) -> None:
         database.write_bytes(_migrated())
 
 
-@cache
 def _migrated() -> bytes:
-    with TemporaryDirectory() as home:
+    _KEPT.parent.mkdir(exist_ok=True)
+    with _KEPT.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _KEPT.exists():
+            _migrate(_KEPT)
+    return _KEPT.read_bytes()
+
+
+def _migrate(kept: Path) -> None:
+    with TemporaryDirectory(dir=kept.parent) as home:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
         subprocess.run(
             [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"],
@@ -27,4 +38,4 @@ def _migrated() -> bytes:
             capture_output=True,
             timeout=120,
         )
-        return (Path(home) / "prefect.db").read_bytes()
+        (Path(home) / "prefect.db").rename(kept)
