@@ -67,7 +67,7 @@ def test_a_run_of_huge_pictures_is_no_longer_than_others(
 def test_eight_dispatchers_take_each_image_once_and_keep_the_bound(
     database: Database, claims: Claims, prefect: RecordedFlowRuns, settings: Settings
 ) -> None:
-    images = add_images(database, 500)
+    images = add_images(database, 160)
     most = 0
     lock = Lock()
 
