@@ -17,7 +17,7 @@ from facet.principals import KeyScope
 from facet.reprocessing.request import ReprocessingRequest
 from facet.services import Services
 from facet.settings import Settings
-from tests.api.test_images import assert_problem, complete
+from tests.support.api import assert_problem, complete
 from tests.support.databases import make_tables
 from tests.support.images import picture
 

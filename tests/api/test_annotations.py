@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 from facet.services import Services
 from facet.storage import FolderStore
 from tests.api.conftest import Submit
-from tests.api.test_images import FACE, assert_problem, claim, complete
+from tests.support.api import FACE, assert_problem, claim, complete
 from tests.support.images import picture
 
 

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 
 from facet.services import Services
 from tests.api.conftest import Submit
-from tests.api.test_images import assert_problem, complete
+from tests.support.api import assert_problem, complete
 from tests.support.images import picture
 from tests.support.scripted import answer, scripted
 

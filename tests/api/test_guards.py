@@ -17,7 +17,7 @@ from facet.services import Services
 from facet.settings import OWN_PATHS, Settings
 from tests.api.conftest import LOOPBACK
 from tests.api.test_access import Sender, ask, endpoints
-from tests.api.test_images import assert_problem
+from tests.support.api import assert_problem
 from tests.support.databases import make_tables
 from tests.support.images import picture
 

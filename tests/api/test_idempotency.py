@@ -17,7 +17,7 @@ from facet.persistence.models import IdempotencyKey
 from facet.services import Services
 from facet.settings import Settings
 from tests.api.conftest import LOOPBACK
-from tests.api.test_images import assert_problem
+from tests.support.api import assert_problem
 from tests.support.images import picture
 
 Send = Callable[..., Any]

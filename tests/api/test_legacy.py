@@ -6,7 +6,7 @@ from fastapi.testclient import TestClient
 
 from facet.services import Services
 from tests.api.conftest import Submit
-from tests.api.test_images import assert_problem, complete
+from tests.support.api import assert_problem, complete
 
 
 def test_a_photo_is_accepted_with_the_predecessors_answer(client: TestClient, submit: Submit) -> None:

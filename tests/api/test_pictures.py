@@ -15,7 +15,7 @@ from facet.principals import KeyScope
 from facet.services import Services
 from facet.settings import Settings
 from tests.api.test_access import Sender
-from tests.api.test_images import assert_problem
+from tests.support.api import assert_problem
 from tests.support.databases import make_tables
 
 SECRET = "s" * 32

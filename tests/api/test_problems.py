@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.api.test_images import assert_problem
+from tests.support.api import assert_problem
 from tests.support.images import picture
 
 UNKNOWN = str(uuid4())

@@ -15,7 +15,7 @@ from facet.client import Client
 from facet.principals import KeyScope
 from facet.services import Services
 from facet.settings import Settings
-from tests.api.test_images import complete
+from tests.support.api import complete
 from tests.support.databases import make_tables
 from tests.support.serving import HAPROXY, NGINX, documented, haproxy, nginx, serving
 

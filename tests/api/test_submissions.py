@@ -17,7 +17,7 @@ from api.app import create_app
 from api.body_limits import FIELDS
 from facet.intake.submitted_urls import SubmittedUrls
 from facet.services import Services
-from tests.api.test_images import assert_problem, claim
+from tests.support.api import assert_problem, claim
 from tests.support.images import picture
 from tests.support.processes import wait_for
 from tests.support.serving import serving
