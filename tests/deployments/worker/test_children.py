@@ -18,8 +18,6 @@ from tests.deployments.worker import sample_flows as flows
 from tests.deployments.worker.stage import Server, Stage, wait_for
 from tests.support.stack import ROOT
 
-pytestmark = pytest.mark.xdist_group("warm_children")
-
 
 def test_children_are_replaced_after_their_runs_and_above_their_memory(stage: Stage) -> None:
     for flow in (flows.where, flows.keep, flows.hog):

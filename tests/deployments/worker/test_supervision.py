@@ -2,13 +2,10 @@
 
 import asyncio
 
-import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.worker.supervision import Supervision
 from tests.deployments.worker.stage import Server
-
-pytestmark = pytest.mark.xdist_group("warm_children")
 
 
 def test_an_observer_that_has_given_up_is_replaced(server: Server) -> None:

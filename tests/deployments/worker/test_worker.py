@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-import pytest
 from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelling, Scheduled
 
@@ -16,8 +15,6 @@ from facet.flow_runs import Fate
 from tests.deployments.worker import sample_flows as flows
 from tests.deployments.worker.stage import Server, Stage, alive, wait_for
 from tests.faults.proxy import FaultProxy, Mode, Way
-
-pytestmark = pytest.mark.xdist_group("warm_worker")
 
 
 def snooze(stage: Stage, seconds: float) -> tuple[UUID, Path]:
