@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 from deployments.containers.make_env import make_secrets
 from tests.stack.acts import Stack
+from tests.stack.doctor import Doctor
 from tests.stack.engine import ROOT, Compose, NoEngine, check_engine, docker, socket, timed
 from tests.stack.load import Client, secret
 from tests.support.processes import free_port
@@ -51,7 +52,7 @@ def main() -> int:
             with timed("the gateway, and the names that the API knows", laps):
                 stack.doors()
             with timed("the doctor, on a well stack and on a broken one", laps):
-                stack.doctor()
+                Doctor(stack).examine()
             with timed("workers and API processes 1 → 2", laps):
                 stack.scale()
             with timed("measured", laps):

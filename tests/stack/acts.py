@@ -1,6 +1,5 @@
 """What the stack test does to a running stack, each act with its own checks."""
 
-import json
 import re
 import subprocess
 import time
@@ -10,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from facet.storage import S3Store
-from tests.stack.engine import ROOT, Compose, docker, logs
+from tests.stack.engine import ROOT, Compose, created_containers, docker, logs
 from tests.stack.load import Client, Stream, secret
 from tests.support.processes import wait_for
 
@@ -97,40 +96,6 @@ class Stack:
         said = docker("run", "--rm", "--network", network, "--entrypoint", "python", "facet:latest", "-c", code)
         return [int(status) for status in said.split()]
 
-    def doctor(self) -> None:
-        """The doctor finds everything well; then each thing that is broken, and its mend."""
-        status, said = self.compose.run("doctor")
-        assert status == 0 and "FAULT" not in said, said
-        self.compose("stop", "worker")  # Prefect misses it some time later; what else is broken meanwhile is named
-        [detect] = [d for d in self.prefect("/deployments/filter") if d["name"] == "detect-faces"]
-        self.prefect(f"/deployments/{detect['id']}", "DELETE")
-        self._finds("deployments", "detect-faces", "facet deploy")
-        self.compose("run", "--rm", "--no-deps", "-T", "deploy", seconds=120)
-        self.prefect("/work_pools/faces", "PATCH", is_paused=True)
-        self._finds("work pool", "paused", "Resume")
-        self.prefect("/work_pools/faces", "PATCH", is_paused=False)
-        self.compose.query("ALTER DATABASE facet SET default_transaction_read_only = on", "postgres")
-        self._finds("database", "read-only", "")
-        self.compose.query("ALTER DATABASE facet RESET default_transaction_read_only", "postgres")
-        wait_for(lambda: "worker" in self._faults(), 120, "the doctor misses the worker")
-        self._finds("worker", "No worker", "worker")
-        self.compose("up", "-d", "--wait", "--no-recreate", "worker")
-        wait_for(lambda: self.compose.run("doctor")[0] == 0, 60, "all is well again")
-
-    def _faults(self) -> dict[str, dict[str, str]]:
-        """What the doctor finds wrong, by its check; it ends with status 1 where there is any."""
-        status, said = self.compose.run("doctor", "facet", "doctor", "--json")
-        checks = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-        faults = {check["name"]: check for check in checks if not check["ok"]}
-        assert status == bool(faults), said
-        return faults
-
-    def _finds(self, check: str, detail: str, fix: str) -> None:
-        """It is the first to be named; others follow from it, and the worker is stopped."""
-        faults = self._faults()
-        assert next(iter(faults), "") == check, faults
-        assert detail in faults[check]["detail"] and fix in faults[check]["fix"], faults
-
     def scale(self) -> None:
         """Workers and API processes 1 → 2; both workers run flow runs, and both API processes answer."""
         self.compose("up", "-d", "--wait", "--no-recreate", "--scale", "worker=2", "--scale", "api=2", seconds=180)
@@ -141,8 +106,8 @@ class Stack:
             for container in self.compose("ps", "-q", service).split()
         }
         assert len(parts) == 4
-        with Stream(self.client, "scaled", 4):  # until each has had its share: one worker may be the first for a while
-            wait_for(lambda: all(re.search(said, logs(part)) for part, said in parts.items()), 60, "all four work")
+        with Stream(self.client, "scaled", 2):  # until each has had its share: one worker may be the first for a while
+            wait_for(lambda: all(re.search(said, logs(part)) for part, said in parts.items()), 120, "all four work")
         self.client.settle()
 
     def measure(self, count: int = 120) -> None:
@@ -196,13 +161,8 @@ class Stack:
         """The profile: each flow run in a container of its own, then back to the warm workers."""
         self.compose("--profile", "docker-pool", "up", "-d", "--wait", "--no-recreate", "docker-worker", seconds=240)
         wait_for(lambda: self.workers("containers") == 1, 60, "the docker worker polls its pool")
-        since = str(int(time.time()))
-        images = self.photos("container", 2)
-        created = docker(
-            "events", "--since", since, "--until", str(int(time.time())),
-            "--filter", "event=create", "--format", '{{index .Actor.Attributes "io.prefect.flow-run-id"}}',
-        )  # fmt: skip
-        own = set(created.split()) - {""}
+        with created_containers("io.prefect.flow-run-id") as own:
+            images = self.photos("container", 2)
         runs = {self.client.get(f"/v1/images/{image_id}").json()["flow_run"]["id"] for image_id in images}
         assert runs and runs <= own, f"containers of {own}, and runs {runs}"
         self.compose("--profile", "docker-pool", "rm", "-sf", "docker-worker", "deploy-docker")

@@ -35,6 +35,22 @@ def logs(container: str) -> str:
     return done.stdout.decode(errors="replace")
 
 
+@contextmanager
+def created_containers(label: str) -> Iterator[set[str]]:
+    """The label's values of the containers that are created meanwhile; filled at the end."""
+    values: set[str] = set()
+    command = ["docker", "events", "--since", str(int(time.time())), "--filter", "event=create"]
+    command += ["--format", f'{{{{index .Actor.Attributes "{label}"}}}}']
+    # Listened to all the while: the engine remembers 256 events, and health checks are events, too.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as listening:
+        try:
+            yield values
+        finally:
+            listening.terminate()
+            said, _ = listening.communicate(timeout=30)
+            values |= set(said.split())
+
+
 def check_engine() -> str:
     """The engine's version. Raises NoEngine with what is missing."""
     if not shutil.which("docker"):
