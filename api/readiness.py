@@ -24,7 +24,12 @@ def checks(services: Services, flow_runs: PrefectFlowRuns) -> dict[str, Check]:
     def object_store() -> None:
         services.store.check()
 
-    return {"database": services.database.check, "object_store": object_store, "prefect": flow_runs.check}
+    return {
+        "database": services.database.check,
+        "object_store": object_store,
+        "prefect": flow_runs.check,
+        "maintenance": lambda: services.completion.age().complaint,
+    }
 
 
 class Readiness:

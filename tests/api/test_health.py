@@ -1,3 +1,4 @@
+from datetime import timedelta
 from pathlib import Path
 from threading import Event
 
@@ -5,6 +6,8 @@ from fastapi.testclient import TestClient
 
 from api.readiness import Readiness
 from facet.errors import Unavailable
+from facet.persistence.models import Maintenance
+from facet.services import Services
 from tests.api.conftest import Submit
 
 
@@ -26,6 +29,17 @@ def test_without_its_store_it_is_not_ready(client: TestClient, tmp_path: Path) -
     (tmp_path / "objects").touch()
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()["parts"]["object_store"]["status"]) == (503, "unavailable")
+
+
+def test_maintenance_that_is_overdue_is_told_and_takes_nothing_away(client: TestClient, services: Services) -> None:
+    with services.database.write() as session:
+        row = session.get(Maintenance, 1) or Maintenance(id=1)
+        row.completed_at = row.expected_since = services.database.now(session) - timedelta(hours=5)
+        session.add(row)
+    answer = client.get("/readyz")
+    part = answer.json()["parts"]["maintenance"]
+    assert (answer.status_code, part["status"]) == (200, "degraded")
+    assert part["detail"] == "`maintain` has not completed for 5.0 hours."
 
 
 def test_however_many_ask_a_part_is_looked_at_once_in_a_moment() -> None:
