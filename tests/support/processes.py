@@ -19,7 +19,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-_PATIENCE = 2
+PATIENCE = 2
 """A busy machine is slow, and not wrong."""
 
 
@@ -34,7 +34,7 @@ def bare_environment() -> dict[str, str]:
 
 def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
     """Poll until the condition holds; fails with `what` it was that did not come."""
-    seconds *= _PATIENCE
+    seconds *= PATIENCE
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, f"after {seconds} s still not: {what}"

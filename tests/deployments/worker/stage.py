@@ -25,7 +25,7 @@ from prefect.flows import Flow
 from deployments.worker.worker import CONTROL_QUEUE
 from tests.deployments.worker import sample_flows
 from tests.support.prefect_database import migrate_prefect
-from tests.support.processes import bare_environment
+from tests.support.processes import PATIENCE, bare_environment
 
 _ROOT = Path(__file__).parents[3]
 _TEMPLATE = json.loads((_ROOT / "deployments" / "prefect" / "process-pool.json").read_text())
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 def wait_for(what: Callable[[], T], seconds: float = 60) -> T:
     """Poll until `what` is true, and return it."""
-    until = time.monotonic() + seconds
+    until = time.monotonic() + PATIENCE * seconds
     while not (found := what()):
         assert time.monotonic() < until, "waited in vain"
         time.sleep(0.05)
@@ -190,7 +190,7 @@ class Stage:
 
     def end(self, flow_run_id: UUID, seconds: float = 60) -> State[Any]:
         """The final state of a run, once it has one."""
-        until = time.monotonic() + seconds
+        until = time.monotonic() + PATIENCE * seconds
         while not (state := self.state(flow_run_id)).is_final():
             assert time.monotonic() < until, f"flow run is still {state.name}: {state.message}"
             time.sleep(0.1)
