@@ -225,8 +225,8 @@ class Stage:
         return [entry.message for entry in found]
 
     @contextmanager
-    def warm_worker(self, slots: int = 1, *, ready: int | None = None, **env: str) -> Iterator[Worker]:
-        """A warm worker; one with all its children ready if `ready` is not given."""
+    def warm_worker(self, slots: int = 1, **env: str) -> Iterator[Worker]:
+        """A warm worker, which starts by and by."""
         log = self.folder / f"worker-{uuid4().hex[:8]}.log"
         command = ["tests.deployments.worker.run_worker", self.pool, str(slots)]
         worker = Worker(self.server, self.pool, log, command, env)
