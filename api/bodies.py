@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from json import JSONDecodeError
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Request
@@ -14,7 +13,7 @@ from starlette.datastructures import FormData, UploadFile
 from api import schemas
 from api.body_limits import FIELDS
 from api.forms import is_nothing, problem, read_form
-from api.problems import Problem
+from api.problems import Problem, no_json
 from facet.outbound.addresses import UrlRefused
 from facet.services import Services
 from facet.settings import Settings
@@ -138,8 +137,8 @@ def _is_json(request: Request) -> bool:
 async def _json(request: Request) -> Any:
     try:
         return await request.json()
-    except (JSONDecodeError, UnicodeDecodeError, RecursionError):
-        raise _invalid("body", "It is no JSON", "Send one JSON object in UTF-8.") from None
+    except (ValueError, RecursionError):  # no JSON, no text, or a number of thousands of digits
+        raise no_json() from None
 
 
 @asynccontextmanager

@@ -1,4 +1,7 @@
-"""Bodies are bounded while they stream in: what is over its limit is refused before the rest of it is read."""
+"""Bodies are bounded while they stream in: what is over its limit is refused before the rest of it is read.
+
+A packed body is refused, since what it would unpack to is bounded by nothing.
+"""
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -9,14 +12,33 @@ from facet.settings import Settings
 
 FIELDS = 16
 """Form fields that a request has at most."""
+_PLAIN = {"", "identity"}
 
 
-class BodyTooLarge(HTTPException):
-    """The body is over its limit, as it was announced or as it came."""
+class BodyRefused(HTTPException):
+    """A body that is not read. `field` is what is wrong with the request."""
 
-    def __init__(self, limit: int) -> None:
-        self.fix = f"Send at most {limit} bytes."
-        super().__init__(413, f"The body is too large. {self.fix}")
+    def __init__(
+        self, status: int, code: str, field: str, message: str, fix: str, headers: dict[str, str] | None = None
+    ) -> None:
+        self.code, self.field, self.message, self.fix = code, field, message, fix
+        super().__init__(status, f"{message}. {fix}", headers)
+
+
+def _too_large(limit: int) -> BodyRefused:
+    """Over its limit, as it was announced or as it came."""
+    return BodyRefused(413, "too-large", "body", "The body is too large", f"Send at most {limit} bytes.")
+
+
+def _encoded(codings: str) -> BodyRefused:
+    return BodyRefused(
+        415,
+        "unsupported-media-type",
+        "Content-Encoding",
+        f"The body is packed: {codings[:100]}",
+        "Send it as it is, without Content-Encoding.",
+        {"Accept-Encoding": "identity"},
+    )
 
 
 class BodyLimits:
@@ -33,17 +55,22 @@ class BodyLimits:
         limit = self._limit(path_of(scope), headers)
         announced = headers.get("content-length", "")
         left = limit
-        refused = announced.isdecimal() and int(announced) > limit
+        codings = headers.get("content-encoding", "")
+        refused: BodyRefused | None = None
+        if announced.isdecimal() and int(announced) > limit:
+            refused = _too_large(limit)
+        elif scope["method"] not in ("GET", "HEAD") and {name.strip().lower() for name in codings.split(",")} - _PLAIN:
+            refused = _encoded(codings)
 
         async def bounded() -> Message:
             nonlocal left, refused
             if refused:
-                raise BodyTooLarge(limit)
+                raise refused
             message = await receive()
             left -= len(message.get("body", b""))
             if left < 0:
-                refused = True
-                raise BodyTooLarge(limit)
+                refused = _too_large(limit)
+                raise refused
             return message
 
         await self._app(scope, bounded, send)

@@ -45,6 +45,24 @@ def problem(status: int, code: str, field: str, message: str, fix: str) -> Probl
 class _Parser(MultiPartParser):
     """Takes the part `image` for a file whether it has a filename, RFC 8187's `filename*`, or none."""
 
+    _begun = _ended = False
+
+    async def parse(self) -> FormData:
+        form = await super().parse()
+        if self._begun and not self._ended:
+            await form.close()
+            fix = "Send all of it: an HTTP library's own forms end with the boundary and two hyphens."
+            raise problem(400, "bad-request", "body", "The form ends before its last boundary", fix)
+        return form
+
+    def on_part_begin(self) -> None:
+        self._begun = True
+        super().on_part_begin()
+
+    def on_end(self) -> None:
+        self._ended = True
+        super().on_end()
+
     def on_headers_finished(self) -> None:
         part = self._current_part
         sent = part.content_disposition or b""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
-from api.body_limits import BodyTooLarge
+from api.body_limits import BodyRefused
 from api.canonical import allowed_methods
 from api.field_errors import FieldError, field_error
 from api.security_headers import SECURITY_HEADERS
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER = "5"
 _RETRY_LATER = "30"
+_UNREADABLE = "There was an error parsing the body"
+"""FastAPI's words for JSON that is not even text, or has a number of thousands of digits."""
 
 
 class ProblemDetails(BaseModel):
@@ -87,10 +89,10 @@ def install(app: FastAPI) -> None:
     async def on_problem(request: Request, error: Problem) -> JSONResponse:
         return answer(error)
 
-    @app.exception_handler(BodyTooLarge)
-    async def on_too_large(request: Request, error: BodyTooLarge) -> JSONResponse:
-        fields = [FieldError(field="body", message="The body is too large", fix=error.fix)]
-        return _answer(413, "too-large", error.detail, fields)
+    @app.exception_handler(BodyRefused)
+    async def on_refused_body(request: Request, error: BodyRefused) -> JSONResponse:
+        fields = [FieldError(field=error.field, message=error.message, fix=error.fix)]
+        return _answer(error.status_code, error.code, error.detail, fields, error.headers)
 
     @app.exception_handler(BadCursor)
     async def on_bad_cursor(request: Request, error: BadCursor) -> JSONResponse:
@@ -115,6 +117,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> Response:
+        if error.detail == _UNREADABLE:
+            return answer(no_json())
         allowed = allowed_methods(request) if error.status_code == 405 else []
         headers = {"Allow": ", ".join(allowed)} if allowed else error.headers
         if request.method == "OPTIONS" and allowed:
@@ -137,6 +141,14 @@ def install(app: FastAPI) -> None:
 def answer(problem: Problem) -> JSONResponse:
     """The problem as an answer, for what stands before the routes."""
     return _answer(problem.status, problem.code, problem.detail, problem.errors, problem.headers)
+
+
+def no_json() -> Problem:
+    """A body that is to be JSON, and does not parse."""
+    message, fix = "It is no JSON", "Send one JSON object in UTF-8."
+    return Problem(
+        422, "invalid", f"body: {message}. {fix}", errors=[FieldError(field="body", message=message, fix=fix)]
+    )
 
 
 def unavailable(error: Unavailable) -> Problem:

@@ -1,6 +1,7 @@
 """Every refusal names the field that is at fault and how to mend it; HTTP is read as its RFCs have it."""
 
 import base64
+import gzip
 import json
 from typing import Any
 from uuid import uuid4
@@ -31,6 +32,10 @@ def link(**fields: Any) -> dict[str, Any]:
 FILE = part("image", picture(), '; filename="a.png"')
 ID = part("request_id", b"r")
 JSON = {"Content-Type": "application/json"}
+GZIP, MULTIPART = {"Content-Encoding": "identity, GZip"}, "multipart/form-data; boundary=b"
+PACKED = gzip.compress(b'{"image_url": "http://127.0.0.1:9/x", "request_id": "r"}')
+DIGITS = b'{"request_id": ' + b"9" * 5000 + b"}"
+PATHS = ("/v1/images", "/v1/images:batch", "/v1/reprocessings")
 
 CASES: list[tuple[str, str, dict[str, Any], int, str | None]] = [
     # forms
@@ -73,7 +78,13 @@ CASES: list[tuple[str, str, dict[str, Any], int, str | None]] = [
     ("POST", "/v1/images", link(min_confidense=1), 422, "min_confidense"),
     ("POST", "/v1/images", link() | {"headers": {"Idempotency-Key": "a b"}}, 422, "Idempotency-Key"),
     ("POST", "/v1/images", link() | {"headers": {"Idempotency-Key": "a" * 300}}, 422, "Idempotency-Key"),
+    ("POST", "/v1/images", form(FILE, ID) | {"content": FILE + ID}, 400, "body"),
+    ("POST", "/v1/images:batch", form(FILE, ID) | {"content": ID + FILE[:-9]}, 400, "body"),
     # JSON
+    *(("POST", path, {"content": DIGITS, "headers": JSON}, 422, "body") for path in PATHS),
+    *(("POST", path, {"content": b"\xff", "headers": JSON}, 422, "body") for path in PATHS),
+    *(("POST", path, {"content": PACKED, "headers": JSON | GZIP}, 415, "Content-Encoding") for path in PATHS),
+    ("POST", "/v1/images", {"content": PACKED, "headers": GZIP | {"Content-Type": MULTIPART}}, 415, "Content-Encoding"),
     ("POST", "/v1/images", {"content": b"{", "headers": JSON}, 422, "body"),
     ("POST", "/v1/images", {"content": b"\xff", "headers": JSON}, 422, "body"),
     ("POST", "/v1/images", {"json": []}, 422, "body"),
