@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.support.processes import PostgreSQL, answers, free_port, running, wait_for
+from tests.support.processes import PATIENCE, PostgreSQL, answers, free_port, running, wait_for
 from tests.support.s3_server import is_installed
 from tests.support.stack import ROOT, Stack
 
@@ -112,7 +112,13 @@ def production(home: Path) -> Iterator[Stack]:
 
 def run(stack: Stack, command: list[str]) -> str:
     done = subprocess.run(
-        command, env=stack.environment, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
+        command,
+        env=stack.environment,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE * 120,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout
