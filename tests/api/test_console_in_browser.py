@@ -217,7 +217,7 @@ def test_photos_come_by_folder_by_drop_and_by_a_pasted_url(stack: Stack, page: P
     photos.shutdown()
     photos.server_close()
     page.reload()
-    expect(rows).to_have_count(3)  # what was refused is not remembered
+    expect(rows).to_have_count(4)  # what was refused is not remembered
 
 
 def test_the_gallery_filters_and_its_address_says_so(stack: Stack, page: Page, portrait: str) -> None:
