@@ -21,12 +21,8 @@ SHORTEST = timedelta(seconds=10)  # that Prefect allows
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    server = Server(tmp_path_factory.mktemp("prefect"))
-    try:
-        server.start()
+    with Server(tmp_path_factory.mktemp("prefect")) as server:
         yield Stage(server, tmp_path_factory.mktemp("stage"))
-    finally:
-        server.stop()
 
 
 def flow_run(stage: Stage, *states: State[None], tag: str = "facet") -> UUID:
