@@ -131,8 +131,7 @@ class Database:
 
         One caller at a time; the others wait. Raises Unavailable when that cannot be done now.
         """
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config = migrations_config()
         with (
             outages_told(),
             self._upgraded_alone() if self.is_sqlite else nullcontext(),
@@ -162,11 +161,9 @@ class Database:
 
     def revisions(self) -> tuple[str | None, str | None]:
         """The migration that the tables are at, and the latest there is."""
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with outages_told(), self.engine.connect() as connection:
             present = MigrationContext.configure(connection).get_current_revision()
-        return present, ScriptDirectory.from_config(config).get_current_head()
+        return present, ScriptDirectory.from_config(migrations_config()).get_current_head()
 
     def missing_migrations(self) -> list[str]:
         """Those of this version that the database lacks; none where a later version has migrated it."""
@@ -176,11 +173,16 @@ class Database:
         self.engine.dispose()
 
 
-def _missing(present: str | None) -> list[str]:
-    """The migrations of this version that follow `present`, in their order; none where it does not know that one."""
+def migrations_config() -> Config:
+    """Alembic's configuration, which is where the migrations lie."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()][::-1]
+    return config
+
+
+def _missing(present: str | None) -> list[str]:
+    """The migrations of this version that follow `present`, in their order; none where it does not know that one."""
+    known = [script.revision for script in ScriptDirectory.from_config(migrations_config()).walk_revisions()][::-1]
     if present is None:
         return known
     return known[known.index(present) + 1 :] if present in known else []

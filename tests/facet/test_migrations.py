@@ -1,21 +1,17 @@
 import json
-from pathlib import Path
 from uuid import uuid4
 
 from alembic import command
-from alembic.config import Config
 from sqlalchemy import text
 
-import facet
-from facet.persistence.database import Database
+from facet.persistence.database import Database, migrations_config
 from facet.persistence.models import Delivery, DeliveryState
 from tests.support.deliveries import new_deliveries
 from tests.support.scripted import answer, scripted
 
 
 def migrate(database: Database, *, up: str = "", down: str = "") -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(facet.__file__).parent / "migrations"))
+    config = migrations_config()
     with database.engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, up) if up else command.downgrade(config, down)

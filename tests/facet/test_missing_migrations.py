@@ -49,9 +49,10 @@ def test_the_worker_says_what_it_waits_for(tmp_path: Path) -> None:
 
 def test_migrations_only_add() -> None:
     """The code of the version before runs on, beside the new one, until it is replaced."""
-    for path in sorted((ROOT / "facet" / "migrations" / "versions").glob("*.py")):
-        if path.name < "0004":  # before there was anything to upgrade
-            continue
+    versions = ROOT / "facet" / "persistence" / "migrations" / "versions"
+    later = [path for path in sorted(versions.glob("*.py")) if path.name >= "0004"]  # nothing to upgrade before
+    assert later
+    for path in later:
         upgrade = path.read_text().partition("def upgrade")[2].partition("def downgrade")[0]
         takes_away = re.findall(r"drop_(?:table|column|constraint)|rename_table|new_column_name", upgrade)
         assert not takes_away, f"{path.name}: {takes_away}"
