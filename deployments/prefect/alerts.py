@@ -6,11 +6,10 @@ from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.events.actions import CallWebhook, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
-from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 from pydantic import SecretStr
 
-from deployments.prefect.automations import state_automation
+from deployments.prefect.automations import EACH_RUN, state_automation
 
 WEBHOOK_BLOCK = "facet-alerts"
 _NAME = "facet: tell of failed flow runs"
@@ -50,11 +49,7 @@ def alert(client: SyncPrefectClient, block: str) -> list[str]:
     automation = AutomationCore(
         name=_NAME,
         trigger=EventTrigger(
-            match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
-            match_related=ResourceSpecification(
-                {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.facet"}
-            ),
-            for_each={"prefect.resource.id"},
+            **EACH_RUN,
             expect={"prefect.flow-run.Failed", "prefect.flow-run.TimedOut", "prefect.flow-run.Crashed"},
             posture=Posture.Reactive,
             threshold=1,

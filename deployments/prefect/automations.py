@@ -18,6 +18,15 @@ _MISSED_BEATS = 4
 _LEAST_SILENCE = timedelta(minutes=2)
 _START = timedelta(minutes=5)
 
+EACH_RUN: dict[str, Any] = {
+    "match": ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+    "match_related": ResourceSpecification(
+        {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.facet"}
+    ),
+    "for_each": {"prefect.resource.id"},
+}
+"""What a trigger looks at: each flow run of Facet's by itself."""
+
 
 def make_automations(client: SyncPrefectClient, known: Memory | None = None, said: list[str] | None = None) -> Memory:
     """Make Facet's automations, and change those that it wants otherwise than when it made what is `known`.
@@ -97,11 +106,7 @@ def _crash_silent(name: str, *, after: set[str], silence: timedelta, message: st
     return AutomationCore(
         name=name,
         trigger=EventTrigger(
-            match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
-            match_related=ResourceSpecification(
-                {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.facet"}
-            ),
-            for_each={"prefect.resource.id"},
+            **EACH_RUN,
             after=after,
             expect={"prefect.flow-run.*"},
             posture=Posture.Proactive,

@@ -70,7 +70,7 @@ class ControlRuns:
         silent = _silent(client, [run for run in runs if run not in dead])
         for run in [*dead, *silent]:
             log.warning("Flow run %s of %s has died without a word, and is ended.", run.id, deployment)
-            _end(client, run, "The run has died without a word.")
+            end(client, run, "The run has died without a word.")
         return len(dead) + len(silent)
 
     def _has_lasted(self, deployment: str, run: FlowRun, now: datetime) -> bool:
@@ -91,7 +91,7 @@ def end_runs(client: SyncPrefectClient, work_pool: str, before: datetime) -> lis
     )
     dead = [run for run in runs if run.state and run.state.timestamp < before]
     for run in dead:
-        _end(client, run, "The run's process has ended with the stack.")
+        end(client, run, "The run's process has ended with the stack.")
     return [f"{len(dead)} flow run(s) ended that were in progress when the stack ended."] if dead else []
 
 
@@ -128,6 +128,7 @@ def _is_heard(client: SyncPrefectClient, run: FlowRun, since: datetime) -> bool:
     return bool(client.read_events(heartbeats, limit=1).events)
 
 
-def _end(client: SyncPrefectClient, run: FlowRun, reason: str) -> None:
-    end = Cancelled if run.state and run.state.is_cancelling() else Crashed
-    client.set_flow_run_state(run.id, end(message=reason), force=True)
+def end(client: SyncPrefectClient, run: FlowRun, reason: str) -> None:
+    """Tell Prefect that the run is dead; one that was being cancelled is cancelled with that."""
+    kind = Cancelled if run.state and run.state.is_cancelling() else Crashed
+    client.set_flow_run_state(run.id, kind(message=reason), force=True)

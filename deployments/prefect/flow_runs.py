@@ -19,9 +19,9 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
-from prefect.states import Cancelled, Crashed
 
 from deployments.prefect.calls import PrefectCalls, refuses_content
+from deployments.prefect.control_runs import end
 from deployments.prefect.names import DEPLOYMENTS, DETECT_DEPLOYMENT, REPROCESS_DEPLOYMENT
 from deployments.prefect.placement import find_deployments, place
 from facet.flow_runs import Created, Fate, Underway
@@ -135,8 +135,7 @@ class PrefectFlowRuns:
             except ObjectNotFound:
                 return
             if flow_run.state is None or not flow_run.state.is_final():
-                end = Cancelled if flow_run.state and flow_run.state.is_cancelling() else Crashed
-                client.set_flow_run_state(flow_run_id, end(message=reason), force=True)
+                end(client, flow_run, reason)
 
     def check(self) -> None:
         """Whether Prefect answers, and has all that Facet's flow runs need. Raises Unavailable."""
