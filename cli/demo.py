@@ -19,8 +19,8 @@ import httpx
 import typer
 from rich.console import Console
 
+from cli.output import fail
 from cli.readiness import PARTS, StackFailed, await_parts, is_ready
-from cli.services import fail
 from facet.settings import Settings, get_settings
 
 _ROOT = Path(__file__).parent.parent

@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from cli.doctor_prefect import PrefectExamination
 from cli.faults import Faulty
-from cli.services import api_url, find_prefect
+from cli.processes import api_url, find_prefect
 from facet.errors import Unavailable
 from facet.persistence.database import Database
 from facet.settings import Settings, get_settings, wrong_settings

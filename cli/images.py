@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from cli.output import fail
 from cli.photos import Photo, find, told
-from cli.services import api_url, fail
+from cli.processes import api_url
 from facet.annotations import Annotation
 from facet.client import Accepted, ApiError, Client, Image, Reprocessing, SubmissionFields
 from facet.settings import get_settings

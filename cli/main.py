@@ -6,8 +6,8 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
-from cli import access, demo, doctor, images, reprocess, services, stack
-from cli.services import fail
+from cli import demo, doctor, images, keys, processes, reprocess, stack
+from cli.output import fail
 from facet.errors import Unavailable
 from facet.settings import Settings, wrong_settings
 
@@ -54,14 +54,14 @@ app.command()(images.deliveries)
 app.command()(reprocess.reprocess)
 app.add_typer(reprocess.reprocessings, name="reprocessings")
 app.command()(doctor.doctor)
-app.command()(services.api)
-app.command()(services.worker)
-app.command()(services.prefect_server)
-app.command()(services.deploy)
+app.command()(processes.api)
+app.command()(processes.worker)
+app.command()(processes.prefect_server)
+app.command()(processes.deploy)
 db = typer.Typer(no_args_is_help=True, help="The application's database.")
-db.command("upgrade")(services.db_upgrade)
+db.command("upgrade")(processes.db_upgrade)
 app.add_typer(db, name="db")
-app.add_typer(access.keys, name="keys")
+app.add_typer(keys.keys, name="keys")
 
 if __name__ == "__main__":
     app()

@@ -20,9 +20,10 @@ import psutil
 import typer
 from sqlalchemy import update
 
-from cli.access import NotSafe, check_access
+from cli.output import fail
+from cli.processes import EMBEDDED_HEARTBEAT, TIME_FORMAT
 from cli.readiness import PARTS, PREFECT, StackFailed, await_parts, prefect_login, prefect_url
-from cli.services import EMBEDDED_HEARTBEAT, TIME_FORMAT, fail
+from cli.safety import NotSafe, check_access
 from facet.local import is_loopback
 from facet.persistence.database import Database, utcnow
 from facet.persistence.models import Run, RunState

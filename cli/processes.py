@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from cli.output import fail
 from facet.local import listens, spare_proxies
 from facet.settings import Settings, get_settings
 
@@ -25,7 +26,7 @@ def api() -> None:
     settings = get_settings()
     find_prefect(settings)
 
-    from cli.access import NotSafe, check_access
+    from cli.safety import NotSafe, check_access
 
     await_schema(settings, settings.start_seconds)
     try:
@@ -180,9 +181,3 @@ def api_url(settings: Settings) -> str:
     """Where a command asks the API: on this machine where it runs here, else where its clients reach it."""
     spare_proxies(settings.host)
     return settings.local_url if listens(settings.host, settings.port) else settings.base_url
-
-
-def fail(message: str) -> int:
-    """Say what is wrong where errors belong; returns the exit status for it."""
-    typer.secho(message, fg="red", err=True)
-    return 1

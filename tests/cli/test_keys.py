@@ -8,8 +8,8 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from cli.access import NotSafe, check_access
 from cli.main import app
+from cli.safety import NotSafe, check_access
 from cli.stack import _environment
 from facet.principals import KeyScope
 from facet.services import Services
