@@ -1,14 +1,15 @@
 """callbacks that are leased, scheduled and kept as bytes; idempotency keys"""
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import datetime
+from ipaddress import IPv6Address
 from uuid import UUID
 
+import httpx
 import sqlalchemy as sa
 from alembic import op
-
-from facet.outbound.addresses import UrlRefused, parse_url
 
 
 revision = "0002"
@@ -17,6 +18,9 @@ branch_labels = None
 depends_on = None
 
 _TIME = sa.DateTime(timezone=True)
+_PORTS = {"http": 80, "https": 443}
+_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*")
+_UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
 
 
 def upgrade() -> None:
@@ -90,12 +94,34 @@ def _move(
             values = {name: record.get(name) for name in ("seconds", "status_code", "answer", "error")}
             at = datetime.fromisoformat(str(record["at"]))
             connection.execute(attempts.insert().values(delivery_id=delivery_id, number=number, at=at, **values))
-        try:
-            origin = parse_url(url).origin
-        except UrlRefused:
-            origin = ""
-        changes = {"origin": origin, "last_attempt": len(records)}
+        changes = {"origin": _origin(url), "last_attempt": len(records)}
         connection.execute(deliveries.update().where(deliveries.c.id == delivery_id).values(changes))
+
+
+def _origin(url: str) -> str:
+    """Scheme, host and port; empty for what is no plain http or https URL.
+
+    The rules of this revision are copied here, so that a later change of the service's own changes no migration.
+    """
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError):
+        return ""
+    scheme, host = parsed.scheme, parsed.raw_host.decode("ascii").removesuffix(".")
+    port = _PORTS.get(scheme) if parsed.port is None else parsed.port
+    authority = url.split("//", 1)[-1].split("/", 1)[0].split("?", 1)[0]
+    plain = not _UNSAFE.search(url) and scheme in _PORTS and "@" not in authority and "#" not in url
+    if not plain or not port or port > 65535 or not (_is_ipv6(host) or _NAME.fullmatch(host)):
+        return ""
+    named = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{named}" if port == _PORTS[scheme] else f"{scheme}://{named}:{port}"
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ":" in host and "%" not in host and bool(IPv6Address(host))
+    except ValueError:
+        return False
 
 
 def downgrade() -> None:
