@@ -7,7 +7,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
 from deployments.prefect.flow_runs import PrefectFlowRuns, get_dispatcher
-from facet.maintenance import Report
+from facet.maintenance import MaintenanceReport
 from facet.maintenance import maintain as maintain_all
 from facet.services import get_services
 
@@ -24,7 +24,7 @@ def maintain() -> State[None]:
     return Failed(message=report.summary) if report.troubles else Completed(message=report.summary)
 
 
-def _show(report: Report) -> None:
+def _show(report: MaintenanceReport) -> None:
     log = get_run_logger()
     for finding in report.findings:
         level = log.warning if finding.timers and finding.found else log.info

@@ -13,7 +13,7 @@ from prefect.logging import get_logger
 
 from deployments.prefect.internals.runner import ControlChannel, ProcessHandle
 from deployments.worker.process import ChildProcess, meaning
-from deployments.worker.slots import Lane
+from deployments.worker.slots import Slots
 
 log = get_logger("warm_worker.attempts")
 
@@ -145,10 +145,10 @@ class _Termination:
 
 
 class WarmStarter:
-    """Starts a flow run by handing it to an idle child of a lane: Prefect's `ProcessStarter`."""
+    """Starts a flow run by handing it to an idle child of some slots: Prefect's `ProcessStarter`."""
 
-    def __init__(self, lane: Lane, order: dict[str, Any], limits: Limits, control_channel: ControlChannel) -> None:
-        self._lane = lane
+    def __init__(self, slots: Slots, order: dict[str, Any], limits: Limits, control_channel: ControlChannel) -> None:
+        self._slots = slots
         self._order = order
         self._limits = limits
         self._control_channel = control_channel
@@ -158,13 +158,13 @@ class WarmStarter:
         self, flow_run: FlowRun, task_status: anyio.abc.TaskStatus[ProcessHandle] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         """Returns when the run is over."""
-        child = await self._lane.take()
+        child = await self._slots.take()
         self.attempt = Attempt(child, self._limits)
         with suppress(RuntimeError):  # the channel could not be opened: runs are stopped by signals alone then
             port, token = self._control_channel.register(flow_run.id)
             self._order["env"] |= {"PREFECT__CONTROL_PORT": str(port), "PREFECT__CONTROL_TOKEN": token}
         task_status.started(self.attempt.handle())
         if await self.attempt.run(self._order):
-            self._lane.give_back(child)
+            self._slots.give_back(child)
         else:
             child.retire()

@@ -8,16 +8,16 @@ from prefect.logging import get_logger
 
 from deployments.worker.process import START_SECONDS, ChildProcess, Launch, meaning
 
-log = get_logger("warm_worker.lanes")
+log = get_logger("warm_worker.slots")
 
 _LONGEST_PAUSE = 30.0
 
 
-class Lane:
+class Slots:
     """A number of slots for one kind of flow runs, so that no other kind can take them."""
 
-    def __init__(self, name: str, slots: int, on_idle: Callable[[], None]) -> None:
-        self.name, self.slots = name, slots
+    def __init__(self, name: str, count: int, on_idle: Callable[[], None]) -> None:
+        self.name, self.count = name, count
         self._launch = Launch()
         self._closed = False
         self._on_idle = on_idle
@@ -37,7 +37,7 @@ class Lane:
 
     def start(self, launch: Launch) -> None:
         self._launch = launch
-        self._keepers = [asyncio.create_task(self._keep()) for _ in range(self.slots)]
+        self._keepers = [asyncio.create_task(self._keep()) for _ in range(self.count)]
 
     def relaunch(self, launch: Launch) -> None:
         """From now on start children so; the idle ones are replaced, the busy ones when they are done."""
@@ -60,7 +60,7 @@ class Lane:
             await self._arrival.wait()
 
     def give_back(self, child: ChildProcess) -> None:
-        """The child can do a run, unless the lane starts its children differently by now."""
+        """The child can do a run, unless these slots start their children differently by now."""
         if child.launch is not self._launch:
             child.retire()
         elif child.usable:

@@ -27,7 +27,7 @@ from deployments.prefect.internals.runner import FlowRunExecutionResult, Process
 from deployments.worker.arrivals import tell_of_arrivals
 from deployments.worker.attempts import STOP_SECONDS, Limits, WarmStarter
 from deployments.worker.process import Launch
-from deployments.worker.slots import Lane
+from deployments.worker.slots import Slots
 from deployments.worker.supervision import Supervision
 from facet.settings import Settings
 
@@ -68,10 +68,10 @@ class WarmWorker(ProcessWorker):
         self._supervision = Supervision()
         self._launch = Launch(working_dir=Path.cwd())
         self._default_of: tuple[dict[str, Any], tuple[Any, ...]] | None = None
-        self._detection = Lane("detection", slots, self._nudged.set)
-        self._control = Lane(CONTROL_QUEUE, _CONTROL_SLOTS, self._nudged.set)
-        self._lanes = (self._detection, self._control)
-        self._admitted: dict[UUID, Lane] = {}
+        self._detection = Slots("detection", slots, self._nudged.set)
+        self._control = Slots(CONTROL_QUEUE, _CONTROL_SLOTS, self._nudged.set)
+        self._all_slots = (self._detection, self._control)
+        self._admitted: dict[UUID, Slots] = {}
         self._begun: set[UUID] = set()
         self._in_fresh_processes: set[UUID] = set()
         self._draining = self._in_outage = False
@@ -93,8 +93,8 @@ class WarmWorker(ProcessWorker):
         except BaseException as error:
             await self._supervision.__aexit__(type(error), error, error.__traceback__)
             raise
-        for lane in self._lanes:
-            lane.start(self._launch_of(lane))
+        for slots in self._all_slots:
+            slots.start(self._launch_of(slots))
         self._nudges = asyncio.create_task(self._poll_when_nudged())
         return self
 
@@ -107,7 +107,7 @@ class WarmWorker(ProcessWorker):
         try:
             await super().__aexit__(*exc_info)
         finally:
-            await asyncio.gather(*(lane.stop(STOP_SECONDS) for lane in self._lanes))
+            await asyncio.gather(*(slots.stop(STOP_SECONDS) for slots in self._all_slots))
             await self._supervision.__aexit__(*exc_info)
 
     async def drain(self, seconds: float, hurry: asyncio.Event) -> None:
@@ -116,8 +116,8 @@ class WarmWorker(ProcessWorker):
         until = asyncio.get_running_loop().time() + seconds
         while self._admitted and not hurry.is_set() and asyncio.get_running_loop().time() < until:
             await asyncio.sleep(0.1)
-        for lane in self._lanes:
-            lane.close()
+        for slots in self._all_slots:
+            slots.close()
         ours = self._admitted.keys() - self._in_fresh_processes
         await asyncio.gather(*(self._supervision.hand_back(flow_run_id) for flow_run_id in ours))
 
@@ -126,7 +126,7 @@ class WarmWorker(ProcessWorker):
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         """Poll, if a child is free to run what is found. An outage of the server is waited out, however long."""
         async with self._polling:
-            if self._draining or not any(self._free(lane) for lane in self._lanes):
+            if self._draining or not any(self._free(slots) for slots in self._all_slots):
                 self._last_polled_time = datetime.now(UTC)
                 return []
             try:
@@ -150,9 +150,9 @@ class WarmWorker(ProcessWorker):
         admitted = []
         for entry in flow_run_response:
             flow_run = entry.flow_run
-            lane = self._control if flow_run.work_queue_name == CONTROL_QUEUE else self._detection
-            if flow_run.id not in self._admitted and self._free(lane):
-                self._admitted[flow_run.id] = lane
+            slots = self._control if flow_run.work_queue_name == CONTROL_QUEUE else self._detection
+            if flow_run.id not in self._admitted and self._free(slots):
+                self._admitted[flow_run.id] = slots
                 admitted.append(entry)
         return await super()._submit_scheduled_flow_runs(admitted)
 
@@ -171,9 +171,9 @@ class WarmWorker(ProcessWorker):
         self._admitted.pop(flow_run_id, None)
         self._nudged.set()
 
-    def _free(self, lane: Lane) -> int:
-        taken = sum(other is lane for other in self._admitted.values())
-        return min(lane.slots - taken, lane.idle)
+    def _free(self, slots: Slots) -> int:
+        taken = sum(other is slots for other in self._admitted.values())
+        return min(slots.count - taken, slots.idle)
 
     async def _poll_when_nudged(self) -> None:
         """Look at once when a run has arrived, or a child is free again. The poll is the safety net."""
@@ -242,8 +242,8 @@ class WarmWorker(ProcessWorker):
         )
         if launch != self._launch:
             self._launch = launch
-            for lane in self._lanes:
-                lane.relaunch(self._launch_of(lane))
+            for slots in self._all_slots:
+                slots.relaunch(self._launch_of(slots))
 
     async def _default(self) -> tuple[Any, ...]:
         """What a run asks for whose deployment has no job variables."""
@@ -253,8 +253,8 @@ class WarmWorker(ProcessWorker):
             self._default_of = template, default.asked
         return self._default_of[1]
 
-    def _launch_of(self, lane: Lane) -> Launch:
-        return replace(self._launch, services=self._services and lane is self._detection)
+    def _launch_of(self, slots: Slots) -> Launch:
+        return replace(self._launch, services=self._services and slots is self._detection)
 
     # ---- running them
 
@@ -287,8 +287,8 @@ class WarmWorker(ProcessWorker):
             "env": {key: value for key, value in configuration.env.items() if key.startswith("PREFECT__")}
             | {"PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false"},
         }
-        lane = self._admitted.get(flow_run.id, self._detection)
-        starter = WarmStarter(lane, order, self._limits, self._supervision.control_channel)
+        slots = self._admitted.get(flow_run.id, self._detection)
+        starter = WarmStarter(slots, order, self._limits, self._supervision.control_channel)
         execution: FlowRunExecutionResult | None = None
 
         async with self._supervision.executor(flow_run, starter) as executor, anyio.create_task_group() as tasks:
@@ -313,7 +313,7 @@ class WarmWorker(ProcessWorker):
             if attempt:
                 return await attempt.stop()
             process = psutil.Process(int(infrastructure_pid))
-            if process.ppid() != os.getpid() or any(process.pid in lane.pids for lane in self._lanes):
+            if process.ppid() != os.getpid() or any(process.pid in slots.pids for slots in self._all_slots):
                 raise InfrastructureNotFound(f"Process {infrastructure_pid} runs no such flow run here.")
             process.terminate()
         except (ProcessLookupError, psutil.NoSuchProcess, ValueError) as error:

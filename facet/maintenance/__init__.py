@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class MaintenanceReport:
     """What was found and mended, and what stood in the way of the rest."""
 
     findings: Sequence[Finding]
@@ -33,7 +33,7 @@ class Report:
         return " ".join([*words, *self.troubles])
 
 
-def maintain(services: Services, dispatcher: Dispatcher, flow_runs: FlowRuns) -> Report:
+def maintain(services: Services, dispatcher: Dispatcher, flow_runs: FlowRuns) -> MaintenanceReport:
     """Audit, mend and remove. A part that cannot be done now holds up none of the others."""
     database, store, catalog = services.database, services.store, services.catalog
     settings, claims = services.settings, services.claims
@@ -55,4 +55,4 @@ def maintain(services: Services, dispatcher: Dispatcher, flow_runs: FlowRuns) ->
             services.completion.record()
         except Unavailable as error:
             troubles.append(str(error))
-    return Report(findings, troubles)
+    return MaintenanceReport(findings, troubles)

@@ -26,7 +26,7 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ReprocessingReport:
     reprocessing: Reprocessing
     images: dict[RedoState, int]
     faces_before: int
@@ -48,7 +48,7 @@ class Report:
         return ended / self.seconds if self.seconds > 0 else 0.0
 
 
-def read_report(database: Database, reprocessing_id: UUID) -> Report:
+def read_report(database: Database, reprocessing_id: UUID) -> ReprocessingReport:
     """Raises NoResultFound for a reprocessing that is not there."""
     mine = Redo.reprocessing_id == reprocessing_id
     completed = (mine, Redo.state == RedoState.COMPLETED)
@@ -57,7 +57,7 @@ def read_report(database: Database, reprocessing_id: UUID) -> Report:
         before, after = session.execute(
             select(func.sum(Redo.faces_before), func.sum(Redo.faces_after)).where(*completed)
         ).one()
-        return Report(
+        return ReprocessingReport(
             reprocessing=session.get_one(Reprocessing, reprocessing_id),
             images=dict(session.execute(select(Redo.state, func.count()).where(mine).group_by(Redo.state)).all()),
             faces_before=before or 0,
@@ -83,7 +83,7 @@ def read_report(database: Database, reprocessing_id: UUID) -> Report:
         )
 
 
-def as_markdown(report: Report, settings: Settings) -> str:
+def as_markdown(report: ReprocessingReport, settings: Settings) -> str:
     """The report as an artifact of the flow run."""
     row = report.reprocessing
     request = ReprocessingRequest.model_validate(row.request)
