@@ -126,7 +126,7 @@ def test_the_slider_filters_boxes_crops_and_numbers_at_once(page: Page, crew: st
     slider.press("Home")
     expect(page.locator("#numbers tr")).to_have_count(4)
     assert canvas.evaluate(GREEN) == all_boxes
-    page.get_by_label("Landmarks").uncheck()
+    page.get_by_label("Keypoints").uncheck()
     assert 0 < canvas.evaluate(GREEN) < all_boxes
     crop = page.locator("#crops button").nth(1)
     crop.focus()

@@ -1,4 +1,4 @@
-// The picture with boxes and landmarks, drawn as sharp as the screen is.
+// The picture with boxes and keypoints, drawn as sharp as the screen is.
 
 const FACE = "#2ee6a6";
 const CHOSEN = "#ffd34d";
@@ -8,7 +8,7 @@ const FONT = '600 12px ui-monospace, "SF Mono", Menlo, Consolas, monospace';
 export class FaceCanvas {
   constructor(canvas) {
     this.canvas = canvas;
-    this.shown = { picture: null, width: 1, height: 1, faces: [], chosen: null, boxes: true, landmarks: true, labels: true };
+    this.shown = { picture: null, width: 1, height: 1, faces: [], chosen: null, boxes: true, keypoints: true, labels: true };
     new ResizeObserver(() => this.draw()).observe(canvas.parentElement);
   }
 
@@ -19,7 +19,7 @@ export class FaceCanvas {
   }
 
   draw() {
-    const { picture, width, height, faces, chosen, boxes, landmarks, labels } = this.shown;
+    const { picture, width, height, faces, chosen, boxes, keypoints, labels } = this.shown;
     if (!picture) return;
     const stage = this.canvas.parentElement;
     const limit = Math.max(320, innerHeight - 330); // so that the slider beneath is in sight
@@ -39,7 +39,7 @@ export class FaceCanvas {
       const [x, y, w, h] = face.box.map((value) => value * scale);
       const colour = isChosen ? CHOSEN : FACE;
       frame(pen, x, y, w, h, colour);
-      if (landmarks && boxes) for (const [px, py] of Object.values(face.keypoints)) mark(pen, px * scale, py * scale, w, colour);
+      if (keypoints && boxes) for (const [px, py] of Object.values(face.keypoints)) mark(pen, px * scale, py * scale, w, colour);
       if (labels && boxes) label(pen, face.confidence.toFixed(4), x, y + h, colour);
     }
   }

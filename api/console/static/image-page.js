@@ -60,8 +60,8 @@ async function showPicture() {
 
 function showResult() {
   const [asked, faces] = [view(), shownFaces()];
-  const [landmarks, labels] = [$("landmarks").checked, $("labels").checked];
-  canvas.show({ faces, chosen, boxes: asked === "boxes", landmarks, labels });
+  const [keypoints, labels] = [$("keypoints").checked, $("labels").checked];
+  canvas.show({ faces, chosen, boxes: asked === "boxes", keypoints, labels });
   const words = { boxes: "with boxes", blur: "with blurred faces", pixelate: "with pixelated faces", none: "as it is" };
   $("canvas").setAttribute("aria-label", `The photo ${words[asked]}, ${plural(faces.length, "face")}`);
   $("confidence-value").textContent = least().toFixed(3);
@@ -136,7 +136,7 @@ function missing(words) {
 }
 
 $("views").addEventListener("change", showPicture);
-for (const control of ["landmarks", "labels", "confidence"]) $(control).addEventListener("input", showResult);
+for (const control of ["keypoints", "labels", "confidence"]) $(control).addEventListener("input", showResult);
 try {
   if (!id) throw new Error("No image is named. Choose one in the gallery.");
   tell(await json(`/v1/images/${encodeURIComponent(id)}`));
