@@ -45,7 +45,7 @@ def shared_metrics(services: Services) -> CollectorRegistry:
     for name, label, help_text in (
         ("images", "status", "Images by status; the queue's depth is that of status queued."),
         ("runs", "state", "Flow runs in flight by state."),
-        ("deliveries", "state", "Callbacks by state."),
+        ("deliveries", "state", "Deliveries by state."),
     ):
         gauge = Gauge(f"facet_{name}", help_text, [label], registry=registry)
         for value, count in counts[name].items():

@@ -164,7 +164,7 @@ class Attempt(BaseModel):
 
 
 class Callback(BaseModel):
-    """The latest callback of the image."""
+    """The latest delivery of the image's callback."""
 
     id: UUID
     url: str
@@ -207,7 +207,7 @@ class Image(BaseModel):
 
 
 class Delivery(BaseModel):
-    """A callback: one result, told to its sender."""
+    """What carries one callback: a result, and the attempts to tell its sender."""
 
     id: UUID = Field(examples=[_ID], description="The `webhook-id` of every attempt.")
     image_id: UUID

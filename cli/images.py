@@ -158,13 +158,15 @@ def result(
 def deliveries(
     state: Annotated[str | None, typer.Option(help="pending, delivered or failed.")] = None,
     image: Annotated[str | None, typer.Option(metavar="ID", help="Only of this image.")] = None,
-    redeliver: Annotated[str | None, typer.Option(metavar="ID", help="Send this callback again.")] = None,
+    redeliver: Annotated[
+        str | None, typer.Option(metavar="ID", help="Send the callback of this delivery again.")
+    ] = None,
     latest: Annotated[int, typer.Option(min=1, help="How many of the latest.")] = 20,
     as_json: AsJson = False,
     url: Url = None,
     api_key: Key = None,
 ) -> None:
-    """The callbacks and what became of them; or send one again."""
+    """The deliveries of callbacks and what became of them; or send a callback again."""
     with api(url, api_key) as client:
         if redeliver:
             found = [client.redeliver(redeliver)]
@@ -175,7 +177,7 @@ def deliveries(
         found,
         as_json,
         {
-            "callback": lambda d: d["id"],
+            "delivery": lambda d: d["id"],
             "image": lambda d: d["image_id"],
             "state": lambda d: d["state"],
             "attempts": lambda d: str(len(d["attempts"])),

@@ -1,4 +1,4 @@
-"""Callbacks that their receivers have not taken at once: try those that are due again."""
+"""Deliveries whose receivers have not taken the callback at once: try those that are due again."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -12,7 +12,7 @@ _SECONDS = 120.0
 
 @flow(name="deliver-callbacks", persist_result=False)
 def deliver_callbacks() -> State[None]:
-    """Send every callback that is due; a receiver's failure is recorded and scheduled, and fails no run."""
+    """Try every delivery that is due; a receiver's failure is recorded and scheduled, and fails no run."""
     outcomes = get_services().deliveries.deliver_due(_SECONDS)
     if not outcomes:
         return Completed(message="Nothing was due.")

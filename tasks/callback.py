@@ -1,4 +1,4 @@
-"""Tell the senders."""
+"""Call the senders back."""
 
 from uuid import UUID
 
@@ -15,11 +15,11 @@ _DELAYS = [0.5, 2.0]
 
 
 class CallbackFailed(Exception):
-    """A receiver did not take its callback; it is on the schedule of `deliver-callbacks`, or given up."""
+    """A receiver did not take its callback; the delivery is on the schedule of `deliver-callbacks`, or given up."""
 
 
 class CallbackFailing(Unavailable):
-    """A receiver did not take its callback, and is tried again in a moment."""
+    """A receiver did not take its callback; the delivery is tried again in a moment."""
 
 
 @task(
@@ -31,13 +31,13 @@ class CallbackFailing(Unavailable):
     retry_condition_fn=is_transient,
 )
 def callback(image_ids: list[UUID], deliveries: Deliveries) -> int:
-    """Send every callback that the images' senders are owed; two quick retries for a receiver that fails quickly.
+    """Try every delivery that is due to the images' senders; two quick retries for a receiver that fails quickly.
 
     Returns how many were taken by this try.
     """
     last = task_run.run_count > len(_DELAYS)
     outcomes = deliveries.attempt_all(
-        deliveries.owed(image_ids, soon=task_run.run_count > 1),
+        deliveries.undelivered(image_ids, soon=task_run.run_count > 1),
         quick=not last,
     )
     for delivery_id, outcome in outcomes.items():
@@ -45,6 +45,6 @@ def callback(image_ids: list[UUID], deliveries: Deliveries) -> int:
             get_run_logger().warning("Delivery %s: %s", delivery_id, outcome.trouble)
     if failing := [outcome.trouble for outcome in outcomes.values() if outcome.soon]:
         raise CallbackFailing(f"{len(failing)} callback(s) not taken. {failing[0]}")
-    if untaken := deliveries.owed(image_ids):
+    if untaken := deliveries.undelivered(image_ids):
         raise CallbackFailed(f"{len(untaken)} callback(s) not taken yet; deliver-callbacks goes on with them.")
     return len(outcomes)

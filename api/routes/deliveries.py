@@ -1,4 +1,4 @@
-"""`/v1/deliveries`: the callbacks, what became of each attempt, and sending one again."""
+"""`/v1/deliveries`: the deliveries of callbacks, what became of each attempt, and sending one again."""
 
 from typing import Annotated
 from uuid import UUID
@@ -23,7 +23,7 @@ def list_deliveries(
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> schemas.DeliveryPage:
-    """The callbacks, newest first."""
+    """The deliveries of callbacks, newest first."""
     page = state.services.deliveries.page(who, state=delivery_state, image_id=image_id, cursor=cursor, limit=limit)
     return schemas.DeliveryPage(
         deliveries=[views.delivery(row) for row in page.deliveries], next_cursor=page.next_cursor
@@ -32,7 +32,7 @@ def list_deliveries(
 
 @router.get("/{delivery_id}", responses=responses(404, 422, 503))
 def get_delivery(state: AppState, who: Reader, delivery_id: UUID) -> schemas.FullDelivery:
-    """A callback with its body and every attempt at it."""
+    """A delivery with the callback's body and every attempt at it."""
     row = state.services.deliveries.find(delivery_id, who)
     if row is None:
         raise _unknown(delivery_id)

@@ -1,4 +1,4 @@
-"""Asks Prefect for a run of `deliver-callbacks` when a callback is due.
+"""Asks Prefect for a run of `deliver-callbacks` when a delivery is due.
 
 A flow run costs seconds of CPU, so none is made while nothing is due, and none while one is on its way: while no worker
 is there, one run waits, and not one a second. The deployment's own schedule makes good what is missed here.
@@ -21,7 +21,7 @@ class DeliveryRuns:
         self._runs = ControlRuns(pending_seconds)
 
     def look(self) -> bool:
-        """Make a run if a callback is due and none is on its way. Returns whether it did. Raises Unavailable."""
+        """Make a run if a delivery is due and no run is on its way. Returns whether it did. Raises Unavailable."""
         if not self._deliveries.is_due() or self._runs.is_under_way(DELIVER_DEPLOYMENT):
             return False
         # Several API processes that look at the same time make one run.

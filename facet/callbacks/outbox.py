@@ -1,4 +1,4 @@
-"""What senders are owed: the transactional outbox of callbacks.
+"""The transactional outbox: the deliveries of callbacks.
 
 A delivery is a row that is written in the transaction that ends its image. So no result is stored and not told, and
 none is told and not stored. `facet.callbacks.sending` sends it, at least once, always with one id and one body.
@@ -35,14 +35,14 @@ def callback_body(image: Image, faces: Sequence[FoundFace], output_image_url: st
     return json.dumps(body, separators=(",", ":"))
 
 
-def owe(session: Session, bodies: Sequence[tuple[Image, str]], now: datetime) -> None:
-    """Owe the images' senders these results in the caller's transaction; they take the place of ones not yet taken."""
-    owed = [(image, image.callback_url, body) for image, body in bodies if image.callback_url is not None]
-    if not owed:
+def enqueue_deliveries(session: Session, bodies: Sequence[tuple[Image, str]], now: datetime) -> None:
+    """Write the deliveries of these results in the caller's transaction; they take the place of ones not yet taken."""
+    enqueued = [(image, image.callback_url, body) for image, body in bodies if image.callback_url is not None]
+    if not enqueued:
         return
     session.execute(
         update(Delivery)
-        .where(Delivery.image_id.in_([image.id for image, _, _ in owed]), Delivery.state == DeliveryState.PENDING)
+        .where(Delivery.image_id.in_([image.id for image, _, _ in enqueued]), Delivery.state == DeliveryState.PENDING)
         .values(state=DeliveryState.FAILED, reason=SUPERSEDED, finished_at=now)
     )
     session.add_all(
@@ -54,7 +54,7 @@ def owe(session: Session, bodies: Sequence[tuple[Image, str]], now: datetime) ->
             body=body,
             due_at=now + RUN_GRACE,
         )
-        for image, url, body in owed
+        for image, url, body in enqueued
     )
 
 

@@ -86,7 +86,7 @@ def _seen_by(who: Principal) -> ColumnElement[bool]:
 
 
 class Deliveries:
-    """The callbacks that are owed, and the attempts at them."""
+    """The deliveries of callbacks, and the attempts at them."""
 
     def __init__(self, database: Database, egress: Egress, settings: Settings) -> None:
         self._database = database
@@ -94,9 +94,9 @@ class Deliveries:
         self._signer = Signer(settings.webhook_secrets)
         self._lease = timedelta(seconds=2 * settings.callback_timeout + 10)
 
-    # ---- what is owed
+    # ---- what is to be sent
 
-    def owed(self, image_ids: Sequence[UUID], *, soon: bool = False) -> list[UUID]:
+    def undelivered(self, image_ids: Sequence[UUID], *, soon: bool = False) -> list[UUID]:
         """The deliveries of the images' latest claims that no receiver has taken, given up or not; oldest first.
 
         `soon`: only those that are between quick retries.
@@ -140,7 +140,7 @@ class Deliveries:
         return DeliveryPage(found[:limit], str(Cursor(last.created_at, last.id)) if last else None)
 
     def redeliver(self, delivery_id: UUID, who: Principal) -> Delivery | None:
-        """Owe it again, under the same id and with the same body, from the beginning of the schedule, now."""
+        """Deliver it again, under the same id and with the same body, from the beginning of the schedule, now."""
         with self._database.write() as session:
             wanted = select(Delivery).where(Delivery.id == delivery_id, _seen_by(who))
             delivery = session.scalars(wanted.with_for_update(of=Delivery)).one_or_none()
@@ -287,7 +287,7 @@ class Deliveries:
             _end(delivery, DeliveryState.DELIVERED, None, now)
             return Outcome(None)
         if delivery.last_attempt != claimed.number or delivery.state is not DeliveryState.PENDING:
-            return Outcome(trouble)  # this sender's lease had ended, or a newer result is owed instead
+            return Outcome(trouble)  # this sender's lease had ended, or a newer result takes its place
         quick = quick and sent.seconds < _QUICK_SECONDS and not sent.refused
         return self._reschedule(delivery, sent.answer, trouble, now, quick=quick)
 

@@ -77,7 +77,7 @@ class AsyncClient:
         return cast(AsyncIterator[Image], self._pages("/v1/images", query))
 
     def deliveries(self, **query: Any) -> AsyncIterator[Delivery]:
-        """All callbacks, newest first: `state`, `image_id`, `limit` of a page."""
+        """All deliveries, newest first: `state`, `image_id`, `limit` of a page."""
         return cast(AsyncIterator[Delivery], self._pages("/v1/deliveries", query))
 
     async def redeliver(self, delivery_id: str) -> Delivery:

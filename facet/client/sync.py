@@ -77,7 +77,7 @@ class Client:
         return cast(Iterator[Image], self._pages("/v1/images", query))
 
     def deliveries(self, **query: Any) -> Iterator[Delivery]:
-        """All callbacks, newest first: `state`, `image_id`, `limit` of a page."""
+        """All deliveries, newest first: `state`, `image_id`, `limit` of a page."""
         return cast(Iterator[Delivery], self._pages("/v1/deliveries", query))
 
     def redeliver(self, delivery_id: str) -> Delivery:

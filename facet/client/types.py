@@ -73,7 +73,7 @@ class Attempt(TypedDict):
 
 
 class Delivery(TypedDict):
-    """A callback."""
+    """What carries a callback: its state and its attempts."""
 
     id: str
     image_id: str

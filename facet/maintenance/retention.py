@@ -31,7 +31,7 @@ class Retention:
                 before = self._database.now(session) - timedelta(days=self._days)
             removed |= {
                 "Images": self._images(before),
-                "Callbacks": self._deliveries(before),
+                "Deliveries": self._deliveries(before),
                 "Runs": self._runs(before),
             }
         return [
@@ -40,7 +40,7 @@ class Retention:
         ]
 
     def _images(self, before: datetime) -> int:
-        """Images that have ended, and whose callbacks have: with faces, callbacks and objects."""
+        """Images that have ended, and whose deliveries have: with faces, deliveries and objects."""
         told_late = or_(Delivery.state == DeliveryState.PENDING, Delivery.finished_at >= before)
         old = (
             select(Image)
@@ -69,7 +69,7 @@ class Retention:
                 return removed
 
     def _deliveries(self, before: datetime) -> int:
-        """Former callbacks of images that are newer: those of a result that another has replaced, say."""
+        """Former deliveries of images that are newer: those of a result that another has replaced, say."""
         return self._remove(
             Delivery,
             Delivery.created_at < before,

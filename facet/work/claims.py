@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from facet.access.signed_links import Links
 from facet.annotations import Annotation
-from facet.callbacks.outbox import callback_body, owe
+from facet.callbacks.outbox import callback_body, enqueue_deliveries
 from facet.errors import Unavailable
 from facet.jobs import Failure, FoundFace, ImageJob, Jobs
 from facet.persistence.database import Database, utcnow
@@ -201,7 +201,7 @@ class Claims:
         return {job.image_id for job in jobs} - owned.keys()
 
     def complete(self, jobs: Sequence[ImageJob]) -> Completion:
-        """Make the results of these claims the images', and owe their senders a callback, in one transaction."""
+        """Make the results of these claims the images', and write their senders' deliveries, in one transaction."""
         replaced, bodies = [], []
         with self._database.write() as session:
             now = self._database.now(session)
@@ -221,18 +221,18 @@ class Claims:
                 image.timings = job.timings | {"total": round((now - _asked_at(image)).total_seconds(), 3)}
                 if redos.complete(session, image, len(job.faces), now):
                     bodies.append((image, self._body(image, job.faces)))
-            owe(session, bodies, now)
+            enqueue_deliveries(session, bodies, now)
             lost = {job.image_id for job in jobs} - owned.keys()
             lost -= self._done(session, [job for job in jobs if job.image_id in lost])
         return Completion(lost, [key for key in replaced if key])
 
     def fail(self, job: ImageJob, failure: Failure) -> None:
-        """End the image without a result, and owe its sender the reason. Raises LostClaim."""
+        """End the image without a result, and write its sender's delivery. Raises LostClaim."""
         with self._database.write() as session:
             self.end(session, self._own(session, job), ImageStatus.FAILED, failure)
 
     def fail_waiting(self, image_id: UUID, failure: Failure) -> bool:
-        """End an image that no run has, and owe its sender the reason. Returns whether it still waited."""
+        """End an image that no run has, and write its sender's delivery. Returns whether it still waited."""
         with self._database.write() as session:
             image = session.scalars(
                 select(Image)
@@ -310,7 +310,7 @@ class Claims:
         return True
 
     def end(self, session: Session, image: Image, status: ImageStatus, failure: Failure) -> None:
-        """Fail or cancel the image in the caller's transaction, and owe its sender the reason.
+        """Fail or cancel the image in the caller's transaction, and write its sender's delivery.
 
         One that was being reprocessed keeps the result that it has.
         """
@@ -318,7 +318,7 @@ class Claims:
         image.status, image.finished_at = status, now
         image.failure_code, image.failure_reason = failure.code, failure.reason
         if redos.fail(session, image, status, failure, now):
-            owe(session, [(image, callback_body(image, [], None))], now)
+            enqueue_deliveries(session, [(image, callback_body(image, [], None))], now)
 
     def hand_back(self, run_id: UUID) -> None:
         """The run's process was asked to end: as before its start, the run waits to be taken up, and nobody is charged.

@@ -41,7 +41,7 @@ class Sender:
     def send_and_end(self, services: Services, request_id: str) -> None:
         image_id = self.send(request_id).json()["id"]
         complete(services, image_id)
-        [delivery_id] = services.deliveries.owed([UUID(image_id)])
+        [delivery_id] = services.deliveries.undelivered([UUID(image_id)])
         reprocessing = services.reprocessings.create(ReprocessingRequest(request_id_prefix=request_id))
         self.request_id = request_id
         self.ids = {

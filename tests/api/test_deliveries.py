@@ -23,7 +23,7 @@ def ended(submit: Submit, services: Services, url: str = "http://127.0.0.1:9/x")
 def test_a_delivery_tells_its_body_and_its_attempts(client: TestClient, submit: Submit, services: Services) -> None:
     with scripted(answer(503, body=b"not now")) as receiver:
         image_id = ended(submit, services, receiver.url)
-        [delivery_id] = services.deliveries.owed([UUID(image_id)])
+        [delivery_id] = services.deliveries.undelivered([UUID(image_id)])
         services.deliveries.attempt(delivery_id)
     told = client.get(f"/v1/deliveries/{delivery_id}").json()
     assert (told["id"], told["image_id"], told["url"]) == (str(delivery_id), image_id, receiver.url)
@@ -43,7 +43,7 @@ def test_deliveries_are_listed_newest_first_page_by_page(
 ) -> None:
     with scripted(answer()) as receiver:
         images = [ended(submit, services, receiver.url) for _ in range(5)]
-        [taken] = services.deliveries.owed([UUID(images[2])])
+        [taken] = services.deliveries.undelivered([UUID(images[2])])
         services.deliveries.attempt(taken)
     listed, cursor = [], None
     while True:
@@ -63,7 +63,7 @@ def test_deliveries_are_listed_newest_first_page_by_page(
 
 def test_a_delivery_is_sent_again_on_request(client: TestClient, submit: Submit, services: Services) -> None:
     with scripted(answer()) as receiver:
-        [delivery_id] = services.deliveries.owed([UUID(ended(submit, services, receiver.url))])
+        [delivery_id] = services.deliveries.undelivered([UUID(ended(submit, services, receiver.url))])
         services.deliveries.attempt(delivery_id)
         again = client.post(f"/v1/deliveries/{delivery_id}/redeliver")
         assert (again.status_code, again.json()["state"]) == (202, "pending")

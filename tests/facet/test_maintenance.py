@@ -483,7 +483,7 @@ def test_old_runs_former_callbacks_and_spent_keys_go(
                     expires_at=weeks_ago,
                 )
             )
-    assert retain(database, catalog) == {"Idempotency": 250, "Callbacks": 1, "Runs": 1}
+    assert retain(database, catalog) == {"Idempotency": 250, "Deliveries": 1, "Runs": 1}
     assert reload(database, image).run_id == kept
     assert (count(database, Image), count(database, Delivery), count(database, IdempotencyKey)) == (2, 2, 0)
 

@@ -28,7 +28,7 @@ def owe(database: Database, claims: Claims, url: str) -> UUID:
     [image] = add_images(database, 1, callback_url=url)
     [job] = claims.open([image.id], run_id=(run_id := uuid4()), flow_run_id=run_id, flow_run_name="run")
     claims.fail(job, Failure(code="error", reason="no"))
-    [delivery_id] = new_deliveries(database).owed([image.id])
+    [delivery_id] = new_deliveries(database).undelivered([image.id])
     return delivery_id
 
 

@@ -1,4 +1,4 @@
-// The callbacks of an image with their attempts; one can be sent again.
+// The deliveries of an image's callbacks with their attempts; one can be sent again.
 import { json } from "./api.js";
 import { $, chip, el, notify, plural, time } from "./dom.js";
 

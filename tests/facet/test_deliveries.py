@@ -56,7 +56,7 @@ def test_a_delivery_is_taken_once_and_recorded(database: Database, claims: Claim
     assert (headers["content-type"], headers["webhook-id"]) == ("application/json", str(delivery_id))
     assert body == delivery.body.encode()
     assert json.loads(body)["failure"] == {"code": "error", "reason": "no"}
-    assert deliveries.owed([delivery.image_id]) == []
+    assert deliveries.undelivered([delivery.image_id]) == []
 
 
 @pytest.mark.parametrize("status", [500, 404, 301, 307, 303])
@@ -112,10 +112,10 @@ def test_a_quick_retry_uses_up_none_of_the_schedule(database: Database, claims: 
         for _ in range(2):
             outcome = deliveries.attempt_all([delivery_id], quick=True)[delivery_id]
             assert outcome.soon
-            assert deliveries.owed([image_id], soon=True) == [delivery_id]
+            assert deliveries.undelivered([image_id], soon=True) == [delivery_id]
             assert seconds_to_next(database, delivery_id) > 5, "the run that made it goes first"
         assert not deliveries.attempt_all([delivery_id])[delivery_id].soon
-    assert (deliveries.owed([image_id], soon=True), deliveries.owed([image_id])) == ([], [delivery_id])
+    assert (deliveries.undelivered([image_id], soon=True), deliveries.undelivered([image_id])) == ([], [delivery_id])
     assert stored(database, delivery_id).failures == 1
     assert seconds_to_next(database, delivery_id) <= 6
 
@@ -138,7 +138,7 @@ def test_it_is_tried_again_by_the_schedule_and_then_given_up(
     assert delivery.reason and delivery.reason.startswith("Given up after the last retry.")
     make_due(database, delivery_id)
     assert deliveries.deliver_due(5) == []
-    assert deliveries.owed([delivery.image_id]) == [delivery_id], "a retried run tries it again"
+    assert deliveries.undelivered([delivery.image_id]) == [delivery_id], "a retried run tries it again"
 
 
 def test_the_waits_are_spread(
@@ -348,7 +348,7 @@ def test_a_newer_result_takes_the_place_of_one_that_was_not_taken(
         deliveries.attempt(older)
         image_id = stored(database, older).image_id
         fail_again(claims, image_id)
-        [newer] = deliveries.owed([image_id])
+        [newer] = deliveries.undelivered([image_id])
         assert newer != older
         for delivery_id in (older, newer):
             make_due(database, delivery_id)
@@ -371,7 +371,7 @@ def test_an_image_without_a_callback_url_owes_nothing(
 ) -> None:
     [image] = add_images(database, 1)
     fail_again(claims, image.id)
-    assert deliveries.owed([image.id]) == []
+    assert deliveries.undelivered([image.id]) == []
 
 
 def test_a_redelivery_has_the_same_id_and_body_and_a_schedule_of_its_own(
