@@ -12,7 +12,7 @@ from uuid import UUID
 from facet.persistence.models import Image, Lane, RunState
 
 
-class Fate(StrEnum):
+class FlowRunStatus(StrEnum):
     """What Prefect knows of a flow run: still to end, or how it ended.
 
     `stale`: a worker took it so long ago that it should hold its images by now. `stranded`: it waits where no worker
@@ -31,17 +31,17 @@ class Fate(StrEnum):
 
 
 NEVER_BEGUN = {
-    Fate.STALE: "The run was handed to a worker that has never begun it.",
-    Fate.STRANDED: "The run's work queue is gone, so no worker would ever take it.",
+    FlowRunStatus.STALE: "The run was handed to a worker that has never begun it.",
+    FlowRunStatus.STRANDED: "The run's work queue is gone, so no worker would ever take it.",
 }
-"""Fates of runs that Prefect takes to be still to come, and what it is told of them."""
-BLAMELESS = (Fate.SUSPENDED, Fate.ABSENT)
-"""Fates that people gave the run: its images had no part in it."""
+"""Statuses of flow runs that Prefect takes to be still to come, and what it is told of them."""
+BLAMELESS = (FlowRunStatus.SUSPENDED, FlowRunStatus.ABSENT)
+"""Statuses that people gave the flow run: its images had no part in it."""
 
 
-def is_over(fate: Fate, state: RunState) -> bool:
+def is_over(status: FlowRunStatus, state: RunState) -> bool:
     """Whether a run in flight is at its end; a lease tells of one that has begun, whatever it looks like in Prefect."""
-    return fate is not Fate.UNDERWAY and not (fate in NEVER_BEGUN and state is RunState.RUNNING)
+    return status is not FlowRunStatus.UNDERWAY and not (status in NEVER_BEGUN and state is RunState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class FlowRuns(Protocol):
         """Create the flow run of a batch in this work queue; the same `run_id` always gives the same flow run."""
         ...
 
-    def fates(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, Fate]: ...
+    def statuses(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, FlowRunStatus]: ...
 
     def underway(self, seconds: float) -> list[Underway]:
         """The flow runs that have been Pending, Running or Cancelling for longer than this; some of them if many."""

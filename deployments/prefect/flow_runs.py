@@ -24,7 +24,7 @@ from deployments.prefect.calls import PrefectCalls, refuses_content
 from deployments.prefect.control_runs import end
 from deployments.prefect.names import DEPLOYMENTS, DETECT_DEPLOYMENT, REPROCESS_DEPLOYMENT
 from deployments.prefect.placement import find_deployments, place
-from facet.flow_runs import Created, Fate, Underway
+from facet.flow_runs import Created, FlowRunStatus, Underway
 from facet.persistence.models import Image, Lane
 from facet.services import Services
 from facet.settings import Settings
@@ -32,12 +32,12 @@ from facet.work.dispatcher import Dispatcher
 
 log = logging.getLogger(f"facet.{__name__}")
 
-_FATES = {
-    StateType.COMPLETED: Fate.COMPLETED,
-    StateType.FAILED: Fate.FAILED,
-    StateType.CRASHED: Fate.CRASHED,
-    StateType.CANCELLED: Fate.CANCELLED,
-    StateType.PAUSED: Fate.SUSPENDED,
+_STATUSES = {
+    StateType.COMPLETED: FlowRunStatus.COMPLETED,
+    StateType.FAILED: FlowRunStatus.FAILED,
+    StateType.CRASHED: FlowRunStatus.CRASHED,
+    StateType.CANCELLED: FlowRunStatus.CANCELLED,
+    StateType.PAUSED: FlowRunStatus.SUSPENDED,
 }
 _NOT_CANCELLED = "no longer exists"
 """A worker cancels a run of which the deployment was deleted, with these words; nobody has asked for that."""
@@ -101,7 +101,7 @@ class PrefectFlowRuns:
             )
             return flow_run.id
 
-    def fates(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, Fate]:
+    def statuses(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, FlowRunStatus]:
         found: list[FlowRun] = []
         with self._calls.client() as client:
             for start in range(0, len(flow_run_ids), _PAGE):
@@ -111,8 +111,8 @@ class PrefectFlowRuns:
             deployment = find_deployments(client, [DETECT_DEPLOYMENT]).get(DETECT_DEPLOYMENT) if waits else None
         before = datetime.now(UTC) - self._pending
         pool = deployment.work_pool_name if deployment else None
-        fates = {run.id: _fate(run, before, pool) for run in found}
-        return {flow_run_id: fates.get(flow_run_id, Fate.ABSENT) for flow_run_id in flow_run_ids}
+        statuses = {run.id: _run_status(run, before, pool) for run in found}
+        return {flow_run_id: statuses.get(flow_run_id, FlowRunStatus.ABSENT) for flow_run_id in flow_run_ids}
 
     def underway(self, seconds: float) -> list[Underway]:
         with self._calls.client() as client:
@@ -143,15 +143,15 @@ class PrefectFlowRuns:
             place(client, *DEPLOYMENTS)
 
 
-def _fate(run: FlowRun, before: datetime, pool: str | None = None) -> Fate:
+def _run_status(run: FlowRun, before: datetime, pool: str | None = None) -> FlowRunStatus:
     """`pool` is the work pool in which the deployment is now, if it is in one."""
     state = run.state
     if state is None or state.type is StateType.SCHEDULED:
         moved = pool and run.work_pool_name and run.work_pool_name != pool
-        return Fate.STRANDED if run.work_queue_id is None or moved else Fate.UNDERWAY
+        return FlowRunStatus.STRANDED if run.work_queue_id is None or moved else FlowRunStatus.UNDERWAY
     if state.type is StateType.CANCELLED and _NOT_CANCELLED in (state.message or ""):
-        return Fate.ABSENT
-    return _FATES.get(state.type) or (Fate.STALE if state.timestamp < before else Fate.UNDERWAY)
+        return FlowRunStatus.ABSENT
+    return _STATUSES.get(state.type) or (FlowRunStatus.STALE if state.timestamp < before else FlowRunStatus.UNDERWAY)
 
 
 def _tags(images: Sequence[Image], lane: Lane) -> list[str]:

@@ -99,8 +99,8 @@ class TimerAudit:
                 )
                 if flow_run_id
             }
-        fates = self._flow_runs.fates(list(in_flight)) if in_flight else {}
-        found[_OVER] = {run_id for i, (run_id, state) in in_flight.items() if is_over(fates[i], state)}
+        statuses = self._flow_runs.statuses(list(in_flight)) if in_flight else {}
+        found[_OVER] = {run_id for i, (run_id, state) in in_flight.items() if is_over(statuses[i], state)}
         found[_STUCK] = self._stuck()
         return found
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from facet.flow_runs import Fate
+from facet.flow_runs import FlowRunStatus
 from facet.persistence.database import Database
 from facet.persistence.models import Reprocessing, ReprocessingState
 from facet.reprocessing.reprocessings import ReprocessingOver, Reprocessings
@@ -21,9 +21,9 @@ from facet.reprocessing.reprocessings import ReprocessingOver, Reprocessings
 log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 300
-_TO_COME = (Fate.UNDERWAY, Fate.STALE, Fate.STRANDED)
-_AT_ONCE = (Fate.COMPLETED, Fate.ABSENT, Fate.STRANDED)
-"""Fates after which the next run waits for nothing: the last one did not fail."""
+_TO_COME = (FlowRunStatus.UNDERWAY, FlowRunStatus.STALE, FlowRunStatus.STRANDED)
+_AT_ONCE = (FlowRunStatus.COMPLETED, FlowRunStatus.ABSENT, FlowRunStatus.STRANDED)
+"""Statuses after which the next run waits for nothing: the last one did not fail."""
 
 
 class ReprocessRuns(Protocol):
@@ -33,7 +33,7 @@ class ReprocessRuns(Protocol):
         """Create its flow run; the same `key` always gives the same one."""
         ...
 
-    def fates(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, Fate]: ...
+    def statuses(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, FlowRunStatus]: ...
 
     def crash(self, flow_run_id: UUID, reason: str) -> None: ...
 
@@ -60,15 +60,15 @@ class ReprocessSupervision:
             return False
         if row.flow_run_id is None:
             return row.run_due_at <= now and self._create(row)
-        fate = self._runs.fates([row.flow_run_id])[row.flow_run_id]
-        if fate is Fate.UNDERWAY and row.lease_until is None:
+        status = self._runs.statuses([row.flow_run_id])[row.flow_run_id]
+        if status is FlowRunStatus.UNDERWAY and row.lease_until is None:
             return False
-        if fate in _TO_COME:
+        if status in _TO_COME:
             if row.lease_until and row.lease_until > now:  # however long it takes
                 return False
             self._runs.crash(row.flow_run_id, "The run's process has stopped renewing its lease, or never began.")
-            fate = fate if fate is Fate.STRANDED else Fate.CRASHED
-        self._follow(row, fate)
+            status = status if status is FlowRunStatus.STRANDED else FlowRunStatus.CRASHED
+        self._follow(row, status)
         return False
 
     def _create(self, row: Reprocessing) -> bool:
@@ -80,9 +80,9 @@ class ReprocessSupervision:
         log.info("Flow run %s takes reprocessing %s in hand.", flow_run_id, row.id)
         return True
 
-    def _follow(self, row: Reprocessing, fate: Fate) -> None:
+    def _follow(self, row: Reprocessing, status: FlowRunStatus) -> None:
         """Do to the reprocessing what was done to its flow run."""
-        if fate is Fate.CANCELLED:
+        if status is FlowRunStatus.CANCELLED:
             try:
                 self._reprocessings.cancel(row.id)
             except ReprocessingOver:
@@ -94,11 +94,11 @@ class ReprocessSupervision:
             former, row = row, session.get_one(Reprocessing, row.id, with_for_update=True)
             if row.state is not ReprocessingState.ACTIVE or row.flow_run_id != former.flow_run_id:
                 return
-            if fate is Fate.SUSPENDED:
+            if status is FlowRunStatus.SUSPENDED:
                 row.state = ReprocessingState.PAUSED
                 return
-            log.info("Flow run %s of reprocessing %s is %s; another goes on with it.", row.flow_run_id, row.id, fate)
+            log.info("Flow run %s of reprocessing %s is %s; another goes on with it.", row.flow_run_id, row.id, status)
             row.flow_run_id = row.lease_until = None
             row.runs += 1
-            pause = 0 if fate in _AT_ONCE else min(2 ** min(row.runs, 10), _LONGEST_PAUSE)
+            pause = 0 if status in _AT_ONCE else min(2 ** min(row.runs, 10), _LONGEST_PAUSE)
             row.run_due_at = now + timedelta(seconds=pause)

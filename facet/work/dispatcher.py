@@ -20,7 +20,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from facet.errors import Unavailable
-from facet.flow_runs import BLAMELESS, NEVER_BEGUN, Fate, FlowRuns, is_over
+from facet.flow_runs import BLAMELESS, NEVER_BEGUN, FlowRuns, FlowRunStatus, is_over
 from facet.jobs import CANCELLED, CRASHED
 from facet.persistence.database import Database, utcnow
 from facet.persistence.models import Image, ImageStatus, Lane, Run, RunState
@@ -232,7 +232,7 @@ class Dispatcher:
             expired = session.scalars(lapsed.with_for_update(skip_locked=True)).all()
             for run in expired:
                 log.warning("The lease of flow run %s ended; its images go back to the queue.", run.flow_run_id)
-                self._free(session, run, Fate.CRASHED)
+                self._free(session, run, FlowRunStatus.CRASHED)
         return expired
 
     def watch(self) -> None:
@@ -246,30 +246,30 @@ class Dispatcher:
             ).all()
         if not flow_run_ids:
             return
-        fates = self._flow_runs.fates([i for i in flow_run_ids if i])
-        for flow_run_id, fate in fates.items():
-            if fate is Fate.UNDERWAY:
+        statuses = self._flow_runs.statuses([i for i in flow_run_ids if i])
+        for flow_run_id, run_status in statuses.items():
+            if run_status is FlowRunStatus.UNDERWAY:
                 continue
             with self._database.write() as session:
                 run = session.scalars(
                     select(Run).where(Run.flow_run_id == flow_run_id, Run.state.in_(_IN_FLIGHT)).with_for_update()
                 ).one_or_none()
-                if run and is_over(fate, run.state):
-                    log.warning("Flow run %s is %s; what it left goes on without it.", flow_run_id, fate)
-                    self._free(session, run, fate)
-            if fate in NEVER_BEGUN and run and run.state is RunState.OVER:
-                self._flow_runs.crash(flow_run_id, NEVER_BEGUN[fate])
+                if run and is_over(run_status, run.state):
+                    log.warning("Flow run %s is %s; what it left goes on without it.", flow_run_id, run_status)
+                    self._free(session, run, run_status)
+            if run_status in NEVER_BEGUN and run and run.state is RunState.OVER:
+                self._flow_runs.crash(flow_run_id, NEVER_BEGUN[run_status])
 
-    def _free(self, session: Session, run: Run, fate: Fate) -> None:
-        """Free a run's slot, and let its unfinished images go the way that its fate asks for."""
+    def _free(self, session: Session, run: Run, run_status: FlowRunStatus) -> None:
+        """Free a run's slot, and let its unfinished images go the way that its status asks for."""
         started = run.state is RunState.RUNNING
         in_hand = set(run.in_hand)
         run.state, run.finished_at, run.in_hand = RunState.OVER, self._database.now(session), []
         for image in self._unfinished(session, run):
-            if fate is Fate.CANCELLED:
+            if run_status is FlowRunStatus.CANCELLED:
                 image.claim_epoch += 1
                 self._claims.end(session, image, ImageStatus.CANCELLED, CANCELLED)
-            elif started and fate not in BLAMELESS and (not in_hand or str(image.id) in in_hand):
+            elif started and run_status not in BLAMELESS and (not in_hand or str(image.id) in in_hand):
                 self._claims.charge(session, image, CRASHED, alone=True)
             else:
                 image.requeue()

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event, func, select, update
 
 from facet.errors import Unavailable
-from facet.flow_runs import Fate
+from facet.flow_runs import FlowRunStatus
 from facet.persistence.database import Database
 from facet.persistence.models import Delivery, Image, ImageStatus, Lane, Run, RunState
 from facet.settings import Settings
@@ -163,21 +163,21 @@ def test_a_poison_image_is_failed_after_its_attempts_with_its_reason(
 
 
 @pytest.mark.parametrize(
-    ("fate", "status", "attempts"),
+    ("run_status", "status", "attempts"),
     [
-        (Fate.CANCELLED, ImageStatus.CANCELLED, 0),
-        (Fate.CRASHED, ImageStatus.QUEUED, 1),
-        (Fate.FAILED, ImageStatus.QUEUED, 1),
-        (Fate.SUSPENDED, ImageStatus.QUEUED, 0),
-        (Fate.ABSENT, ImageStatus.QUEUED, 0),
+        (FlowRunStatus.CANCELLED, ImageStatus.CANCELLED, 0),
+        (FlowRunStatus.CRASHED, ImageStatus.QUEUED, 1),
+        (FlowRunStatus.FAILED, ImageStatus.QUEUED, 1),
+        (FlowRunStatus.SUSPENDED, ImageStatus.QUEUED, 0),
+        (FlowRunStatus.ABSENT, ImageStatus.QUEUED, 0),
     ],
 )
-def test_what_a_run_leaves_goes_the_way_of_its_fate(
+def test_what_a_run_leaves_goes_the_way_of_its_status(
     database: Database,
     claims: Claims,
     dispatcher: Dispatcher,
     prefect: RecordedFlowRuns,
-    fate: Fate,
+    run_status: FlowRunStatus,
     status: ImageStatus,
     attempts: int,
 ) -> None:
@@ -185,7 +185,7 @@ def test_what_a_run_leaves_goes_the_way_of_its_fate(
     dispatcher.dispatch()
     [run_id] = prefect.created
     start(claims, prefect, run_id)
-    prefect.fate[prefect.created[run_id].flow_run_id] = fate
+    prefect.run_status[prefect.created[run_id].flow_run_id] = run_status
     age_runs(database)
     dispatcher.watch()
     after = reload(database, image)
@@ -198,21 +198,21 @@ def test_a_run_that_never_started_costs_no_attempt(
     [image] = add_images(database, 1)
     dispatcher.dispatch()
     [created] = prefect.created.values()
-    prefect.fate[created.flow_run_id] = Fate.CRASHED
+    prefect.run_status[created.flow_run_id] = FlowRunStatus.CRASHED
     age_runs(database)
     dispatcher.watch()
     after = reload(database, image)
     assert (after.status, after.run_id, after.attempts) == (ImageStatus.QUEUED, None, 0)
 
 
-@pytest.mark.parametrize("fate", [Fate.STALE, Fate.STRANDED])
+@pytest.mark.parametrize("run_status", [FlowRunStatus.STALE, FlowRunStatus.STRANDED])
 @pytest.mark.parametrize(("started", "in_flight_after"), [(False, 0), (True, 1)])
 def test_a_run_that_will_never_begin_is_given_up(
     database: Database,
     claims: Claims,
     dispatcher: Dispatcher,
     prefect: RecordedFlowRuns,
-    fate: Fate,
+    run_status: FlowRunStatus,
     started: bool,
     in_flight_after: int,
 ) -> None:
@@ -222,7 +222,7 @@ def test_a_run_that_will_never_begin_is_given_up(
     [(run_id, created)] = prefect.created.items()
     if started:
         start(claims, prefect, run_id)
-    prefect.fate[created.flow_run_id] = fate
+    prefect.run_status[created.flow_run_id] = run_status
     age_runs(database)
     dispatcher._watch_due = 0
     dispatcher.watch()
@@ -300,7 +300,7 @@ def test_a_run_that_is_handed_back_waits_uncharged_to_be_taken_up_again(
     start(claims, prefect, run_id)
     claims.hand_back(run_id)
     age_runs(database)
-    prefect.fate[prefect.created[run_id].flow_run_id] = Fate.CRASHED
+    prefect.run_status[prefect.created[run_id].flow_run_id] = FlowRunStatus.CRASHED
     dispatcher.watch()
     assert [reload(database, image).attempts for image in images] == [0, 0]
     assert [reload(database, image).status for image in images] == [ImageStatus.QUEUED] * 2

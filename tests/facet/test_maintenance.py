@@ -13,7 +13,7 @@ from sqlalchemy import func, select, update
 
 from facet.annotations import Annotation
 from facet.errors import ObjectNotFound, Unavailable
-from facet.flow_runs import Fate, Underway
+from facet.flow_runs import FlowRunStatus, Underway
 from facet.intake.catalog import Catalog, Submission
 from facet.intake.idempotency import IdempotencyKeys
 from facet.jobs import Failure, FoundFace
@@ -130,21 +130,21 @@ def count(database: Database, table: type) -> int:
 # ---- what the dispatchers' timers keep right
 
 
-@pytest.mark.parametrize("fate", [Fate.UNDERWAY, Fate.STALE])
+@pytest.mark.parametrize("run_status", [FlowRunStatus.UNDERWAY, FlowRunStatus.STALE])
 def test_a_quiet_system_has_nothing_to_mend(
     database: Database,
     claims: Claims,
     dispatcher: Dispatcher,
     prefect: RecordedFlowRuns,
     timers: TimerAudit,
-    fate: Fate,
+    run_status: FlowRunStatus,
 ) -> None:
     """Its run may be long, and is looked after by its lease."""
     add_images(database, 1)
     dispatcher.dispatch()
     start(claims, prefect, *prefect.created)
     [created] = prefect.created.values()
-    prefect.fate[created.flow_run_id] = fate
+    prefect.run_status[created.flow_run_id] = run_status
     age_runs(database)
     begun = time.monotonic()
     assert found(timers.run()) == {}
@@ -171,7 +171,7 @@ def test_what_every_timer_missed_is_mended_and_told(
     start(claims, prefect, run)
     dispatcher._create(run_over := reserved(over))
     start(claims, prefect, run_over)
-    prefect.fate[prefect.created[run_over].flow_run_id] = Fate.CRASHED
+    prefect.run_status[prefect.created[run_over].flow_run_id] = FlowRunStatus.CRASHED
     reserved(uncreated)
     with database.write() as session:
         session.execute(update(Run).where(Run.id == run).values(lease_until=Run.created_at))

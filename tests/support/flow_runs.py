@@ -8,21 +8,21 @@ from uuid import UUID, uuid4
 from sqlalchemy import select
 
 from facet.errors import Unavailable
-from facet.flow_runs import Created, Fate, Underway
+from facet.flow_runs import Created, FlowRunStatus, Underway
 from facet.persistence.database import Database
 from facet.persistence.models import Image, Lane, Run
 from facet.work.claims import Claims
 
 
 class RecordedFlowRuns:
-    """Prefect's part of the bargain: one flow run an idempotency key, and a fate for each."""
+    """Prefect's part of the bargain: one flow run an idempotency key, and a status for each."""
 
     def __init__(self) -> None:
         self.down = False
         self.created: dict[UUID, Created] = {}
         self.images: dict[UUID, list[UUID]] = {}
         self.queues: dict[UUID, Lane] = {}
-        self.fate: dict[UUID, Fate] = {}
+        self.run_status: dict[UUID, FlowRunStatus] = {}
         self.crashed: list[UUID] = []
         self.stuck: list[Underway] = []
         self._lock = Lock()
@@ -34,9 +34,9 @@ class RecordedFlowRuns:
             self.images.setdefault(run_id, [image.id for image in images])
             return self.created.setdefault(run_id, Created(uuid4(), "run"))
 
-    def fates(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, Fate]:
+    def statuses(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, FlowRunStatus]:
         self.check()
-        return {i: self.fate.get(i, Fate.UNDERWAY) for i in flow_run_ids}
+        return {i: self.run_status.get(i, FlowRunStatus.UNDERWAY) for i in flow_run_ids}
 
     def underway(self, seconds: float) -> list[Underway]:
         self.check()
@@ -44,7 +44,7 @@ class RecordedFlowRuns:
 
     def crash(self, flow_run_id: UUID, reason: str) -> None:
         self.crashed.append(flow_run_id)
-        self.fate[flow_run_id] = Fate.CRASHED
+        self.run_status[flow_run_id] = FlowRunStatus.CRASHED
         self.stuck = [stuck for stuck in self.stuck if stuck.flow_run_id != flow_run_id]
 
     def check(self) -> None:

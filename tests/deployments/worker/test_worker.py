@@ -10,8 +10,8 @@ from uuid import UUID
 from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelling, Scheduled
 
-from deployments.prefect.flow_runs import _fate
-from facet.flow_runs import Fate
+from deployments.prefect.flow_runs import _run_status
+from facet.flow_runs import FlowRunStatus
 from tests.deployments.worker import sample_flows as flows
 from tests.deployments.worker.stage import Server, Stage, alive, wait_for
 from tests.faults.proxy import FaultProxy, Mode, Way
@@ -128,7 +128,7 @@ def test_a_run_of_which_the_deployment_is_gone_is_not_taken_for_cancelled(stage:
     stage.client.delete_deployment(deployment_id)
     with stage.warm_worker():
         assert stage.end(flow_run_id).is_cancelled()
-    assert _fate(stage.flow_run(flow_run_id), datetime.now(UTC)) is Fate.ABSENT
+    assert _run_status(stage.flow_run(flow_run_id), datetime.now(UTC)) is FlowRunStatus.ABSENT
 
 
 def test_warm_and_stock_workers_share_a_pool(stage: Stage) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import update
 
-from facet.flow_runs import Fate
+from facet.flow_runs import FlowRunStatus
 from facet.persistence.database import Database
 from facet.persistence.models import Reprocessing
 from facet.persistence.models import ReprocessingState as State
@@ -21,14 +21,14 @@ from tests.facet.reprocessing.conftest import NEW
 class RecordedRuns:
     def __init__(self) -> None:
         self.created: dict[str, UUID] = {}
-        self.fate: dict[UUID, Fate] = {}
+        self.run_status: dict[UUID, FlowRunStatus] = {}
         self.crashed: list[UUID] = []
 
     def create_reprocess(self, reprocessing_id: UUID, key: str) -> UUID:
         return self.created.setdefault(key, uuid4())
 
-    def fates(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, Fate]:
-        return {i: self.fate.get(i, Fate.UNDERWAY) for i in flow_run_ids}
+    def statuses(self, flow_run_ids: Sequence[UUID]) -> dict[UUID, FlowRunStatus]:
+        return {i: self.run_status.get(i, FlowRunStatus.UNDERWAY) for i in flow_run_ids}
 
     def crash(self, flow_run_id: UUID, reason: str) -> None:
         self.crashed.append(flow_run_id)
@@ -90,7 +90,7 @@ def test_a_run_that_died_is_replaced(
     supervision.look()
     assert not runs.crashed
     if how == "crashed":
-        runs.fate[only(runs)] = Fate.CRASHED
+        runs.run_status[only(runs)] = FlowRunStatus.CRASHED
     else:
         with database.write() as session:
             session.execute(update(Reprocessing).values(lease_until=Reprocessing.created_at))
@@ -103,47 +103,57 @@ def test_a_run_that_died_is_replaced(
     assert list(runs.created) == [f"reprocessing-{asked.id}-{n}" for n in range(2)]
 
 
-@pytest.mark.parametrize("fate", [Fate.UNDERWAY, Fate.STALE])
+@pytest.mark.parametrize("run_status", [FlowRunStatus.UNDERWAY, FlowRunStatus.STALE])
 def test_a_run_that_holds_its_lease_goes_on_however_long_it_takes(
-    reprocessings: Reprocessings, supervision: ReprocessSupervision, feeder: Feeder, runs: RecordedRuns, fate: Fate
+    reprocessings: Reprocessings,
+    supervision: ReprocessSupervision,
+    feeder: Feeder,
+    runs: RecordedRuns,
+    run_status: FlowRunStatus,
 ) -> None:
     """After two minutes Running it looks stale in Prefect."""
     asked = reprocessings.create(ReprocessingRequest())
     supervision.look()
     feeder.begin(asked.id, only(runs), NEW)
-    runs.fate[only(runs)] = fate
+    runs.run_status[only(runs)] = run_status
     supervision.look()
     found = reprocessings.find(asked.id)
     assert found and found.flow_run_id == only(runs)
     assert not runs.crashed
 
 
-@pytest.mark.parametrize(("fate", "crashed"), [(Fate.ABSENT, 0), (Fate.STRANDED, 1)])
+@pytest.mark.parametrize(("run_status", "crashed"), [(FlowRunStatus.ABSENT, 0), (FlowRunStatus.STRANDED, 1)])
 def test_a_run_that_was_deleted_or_stranded_is_replaced_at_once(
-    reprocessings: Reprocessings, supervision: ReprocessSupervision, runs: RecordedRuns, fate: Fate, crashed: int
+    reprocessings: Reprocessings,
+    supervision: ReprocessSupervision,
+    runs: RecordedRuns,
+    run_status: FlowRunStatus,
+    crashed: int,
 ) -> None:
     asked = reprocessings.create(ReprocessingRequest())
     supervision.look()
-    runs.fate[only(runs)] = fate
+    runs.run_status[only(runs)] = run_status
     supervision.look()
     assert len(runs.crashed) == crashed
     assert supervision.look()
     assert list(runs.created) == [f"reprocessing-{asked.id}-{n}" for n in range(2)]
 
 
-@pytest.mark.parametrize(("fate", "state"), [(Fate.CANCELLED, State.CANCELLED), (Fate.SUSPENDED, State.PAUSED)])
+@pytest.mark.parametrize(
+    ("run_status", "state"), [(FlowRunStatus.CANCELLED, State.CANCELLED), (FlowRunStatus.SUSPENDED, State.PAUSED)]
+)
 def test_what_is_done_to_the_run_in_the_ui_is_done_to_the_reprocessing(
     database: Database,
     reprocessings: Reprocessings,
     supervision: ReprocessSupervision,
     feeder: Feeder,
     runs: RecordedRuns,
-    fate: Fate,
+    run_status: FlowRunStatus,
     state: State,
 ) -> None:
     asked = reprocessings.create(ReprocessingRequest())
     supervision.look()
-    runs.fate[only(runs)] = fate
+    runs.run_status[only(runs)] = run_status
     supervision.look()
     found = reprocessings.find(asked.id)
     assert found and found.state is state
@@ -157,7 +167,7 @@ def test_resumed_elsewhere_a_new_run_goes_on_and_the_suspended_one_does_not_paus
 ) -> None:
     asked = reprocessings.create(ReprocessingRequest())
     supervision.look()
-    runs.fate[only(runs)] = Fate.SUSPENDED
+    runs.run_status[only(runs)] = FlowRunStatus.SUSPENDED
     supervision.look()
     reprocessings.resume(asked.id)
     assert supervision.look() and len(runs.created) == 2
