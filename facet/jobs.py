@@ -75,8 +75,8 @@ class ImageJob(BaseModel):
             return "left to another run"
         if self.yielded:
             return "left to a later run"
-        if trouble := self.failure or self.setback:
-            return f"{'failed' if self.failure else 'to be tried again'}: {trouble.reason}"
+        if error := self.failure or self.setback:
+            return f"{'failed' if self.failure else 'to be tried again'}: {error.reason}"
         return f"{len(self.faces)} {'face' if len(self.faces) == 1 else 'faces'}"
 
     def with_changes(self, **changes: Any) -> "ImageJob":

@@ -16,7 +16,7 @@ def deliver_callbacks() -> State[None]:
     outcomes = get_services().deliveries.deliver_due(_SECONDS)
     if not outcomes:
         return Completed(message="Nothing was due.")
-    taken = sum(outcome.trouble is None for outcome in outcomes)
+    taken = sum(outcome.error is None for outcome in outcomes)
     given_up = sum(outcome.given_up for outcome in outcomes)
     waiting = len(outcomes) - taken - given_up
     message = f"{taken} taken, {waiting} to be tried again, {given_up} given up"

@@ -55,9 +55,9 @@ def detect_faces(image_ids: list[UUID]) -> State[None]:
         called_back = callback(image_ids, services.deliveries, return_state=True)
     _dispatch_next(services)
     _report(image_ids, jobs, services)
-    troubled = [job for job in jobs if job.failure or job.setback]
-    if troubled:
-        return Failed(message=f"{len(troubled)} of {len(jobs)} image(s) failed: {troubled[0].outcome}")
+    unsuccessful = [job for job in jobs if job.failure or job.setback]
+    if unsuccessful:
+        return Failed(message=f"{len(unsuccessful)} of {len(jobs)} image(s) failed: {unsuccessful[0].outcome}")
     if not called_back.is_completed():
         return Failed(message=called_back.message)
     return Completed(message=", ".join(job.outcome for job in jobs) if len(jobs) <= 3 else f"{len(jobs)} images")

@@ -21,7 +21,7 @@ def maintain() -> State[None]:
     services = get_services()
     report = maintain_all(services, get_dispatcher(services), PrefectFlowRuns())
     _show(report)
-    return Failed(message=report.summary) if report.troubles else Completed(message=report.summary)
+    return Failed(message=report.summary) if report.errors else Completed(message=report.summary)
 
 
 def _show(report: MaintenanceReport) -> None:
@@ -29,8 +29,8 @@ def _show(report: MaintenanceReport) -> None:
     for finding in report.findings:
         level = log.warning if finding.timers and finding.found else log.info
         level("%s: %d found, %d mended. %s", finding.kind, finding.found, finding.mended, ", ".join(finding.examples))
-    for trouble in report.troubles:
-        log.error(trouble)
+    for error in report.errors:
+        log.error(error)
     create_table_artifact(
         key="maintenance",
         table=[

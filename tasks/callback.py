@@ -37,13 +37,13 @@ def callback(image_ids: list[UUID], deliveries: Deliveries) -> int:
     """
     last = task_run.run_count > len(_DELAYS)
     outcomes = deliveries.attempt_all(
-        deliveries.undelivered(image_ids, soon=task_run.run_count > 1),
+        deliveries.undelivered(image_ids, retry_soon=task_run.run_count > 1),
         quick=not last,
     )
     for delivery_id, outcome in outcomes.items():
-        if outcome.trouble:
-            get_run_logger().warning("Delivery %s: %s", delivery_id, outcome.trouble)
-    if failing := [outcome.trouble for outcome in outcomes.values() if outcome.soon]:
+        if outcome.error:
+            get_run_logger().warning("Delivery %s: %s", delivery_id, outcome.error)
+    if failing := [outcome.error for outcome in outcomes.values() if outcome.retry_soon]:
         raise CallbackFailing(f"{len(failing)} callback(s) not taken. {failing[0]}")
     if untaken := deliveries.undelivered(image_ids):
         raise CallbackFailed(f"{len(untaken)} callback(s) not taken yet; deliver-callbacks goes on with them.")

@@ -41,10 +41,10 @@ _PAUSE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of an attempt: `trouble` is None when the receiver took it; `soon`: it is worth a quick retry."""
+    """What became of an attempt: `error` is None when the receiver took it; `retry_soon`: it is worth a quick retry."""
 
-    trouble: str | None
-    soon: bool = False
+    error: str | None
+    retry_soon: bool = False
     given_up: bool = False
 
 
@@ -56,7 +56,7 @@ class DeliveryPage:
 
 @dataclass(frozen=True, slots=True)
 class _Claimed:
-    """A delivery in hand, and the number of the attempt to be made."""
+    """A claimed delivery, and the number of the attempt to be made."""
 
     id: UUID
     url: str
@@ -73,7 +73,7 @@ class _Sent:
     claimed: _Claimed
     seconds: float
     answer: Answer | None
-    trouble: str | None
+    error: str | None
     refused: bool
 
 
@@ -96,10 +96,10 @@ class Deliveries:
 
     # ---- what is to be sent
 
-    def undelivered(self, image_ids: Sequence[UUID], *, soon: bool = False) -> list[UUID]:
+    def undelivered(self, image_ids: Sequence[UUID], *, retry_soon: bool = False) -> list[UUID]:
         """The deliveries of the images' latest claims that no receiver has taken, given up or not; oldest first.
 
-        `soon`: only those that are between quick retries.
+        `retry_soon`: only those that are between quick retries.
         """
         query = (
             select(Delivery.id)
@@ -107,7 +107,7 @@ class Deliveries:
             .where(Delivery.image_id.in_(image_ids), Delivery.state != DeliveryState.DELIVERED)
             .order_by(Delivery.created_at, Delivery.id)
         )
-        if soon:
+        if retry_soon:
             query = query.where(Delivery.state == DeliveryState.PENDING, Delivery.failures == 0)
         with self._database.read() as session:
             return list(session.scalars(query))
@@ -167,7 +167,7 @@ class Deliveries:
             for start in range(0, len(delivery_ids), _CLAIMED_AT_ONCE):
                 some = delivery_ids[start : start + _CLAIMED_AT_ONCE]
                 wanted = and_(Delivery.id.in_(some), Delivery.state != DeliveryState.DELIVERED, _FREE)
-                claimed = self._claim(wanted, limit=len(some), anew=True)
+                claimed = self._claim(wanted, limit=len(some), new_round=True)
                 outcomes |= self._record(list(pool.map(self._send, claimed)), quick=quick)
         return outcomes
 
@@ -175,15 +175,15 @@ class Deliveries:
         """Send what is due until nothing is or the time is over; a slow receiver takes a part of the senders only."""
         until = time.monotonic() + seconds
         outcomes: list[Outcome] = []
-        in_hand: Counter[str] = Counter()
+        in_progress: Counter[str] = Counter()
         lock = Lock()
 
         def take() -> _Claimed | None:
             with lock:
-                crowded = [origin for origin, count in in_hand.items() if count >= _SENDERS_PER_RECEIVER]
+                crowded = [origin for origin, count in in_progress.items() if count >= _SENDERS_PER_RECEIVER]
                 claimed = next(iter(self._claim(and_(_DUE, Delivery.origin.not_in(crowded)))), None)
                 if claimed:
-                    in_hand[claimed.origin] += 1
+                    in_progress[claimed.origin] += 1
                 return claimed
 
         def work() -> None:
@@ -193,8 +193,8 @@ class Deliveries:
                         outcomes.extend(self._record([self._send(claimed)]).values())
                     finally:
                         with lock:
-                            in_hand[claimed.origin] -= 1
-                elif in_hand.total():
+                            in_progress[claimed.origin] -= 1
+                elif in_progress.total():
                     time.sleep(_PAUSE)
                 else:
                     return
@@ -206,7 +206,7 @@ class Deliveries:
                 sender.result()
         return outcomes
 
-    def _claim(self, wanted: ColumnElement[bool], *, limit: int = 1, anew: bool = False) -> list[_Claimed]:
+    def _claim(self, wanted: ColumnElement[bool], *, limit: int = 1, new_round: bool = False) -> list[_Claimed]:
         with self._database.write() as session:
             now = self._database.now(session)
             found = session.scalars(
@@ -217,10 +217,12 @@ class Deliveries:
                 .options(lazyload(Delivery.attempts))
                 .with_for_update(skip_locked=True)
             ).all()
-            return [claimed for delivery in found if (claimed := self._take(session, delivery, now, anew=anew))]
+            return [
+                claimed for delivery in found if (claimed := self._take(session, delivery, now, new_round=new_round))
+            ]
 
-    def _take(self, session: Session, delivery: Delivery, now: datetime, *, anew: bool) -> _Claimed | None:
-        if delivery.failures > len(SCHEDULE) and not anew:  # its last sender died
+    def _take(self, session: Session, delivery: Delivery, now: datetime, *, new_round: bool) -> _Claimed | None:
+        if delivery.failures > len(SCHEDULE) and not new_round:  # its last sender died
             _end(delivery, DeliveryState.FAILED, "Given up after the last retry, whose sender died.", now)
             return None
         if delivery.last_attempt:
@@ -233,7 +235,7 @@ class Deliveries:
                 )
                 .values(error="The sending process ended before the answer was recorded.")
             )
-        if anew:
+        if new_round:
             delivery.state, delivery.reason, delivery.finished_at = DeliveryState.PENDING, None, None
             delivery.failures = 0
         delivery.failures += 1
@@ -245,23 +247,23 @@ class Deliveries:
 
     def _send(self, claimed: _Claimed) -> _Sent:
         begun = time.monotonic()
-        answer, trouble, refused = None, None, False
+        answer, error, refused = None, None, False
         try:
             headers = {"Content-Type": "application/json"}
             headers |= self._signer.headers(str(claimed.id), claimed.at, claimed.body)
             content = claimed.body.encode()
             answer = self._egress.request("POST", claimed.url, headers=headers, content=content, max_bytes=_ANSWER_KEPT)
             if not 200 <= answer.status_code < 300:
-                trouble = f"The receiver answered {answer.status_code}."
-        except NotAnswered as error:
-            trouble = str(error)
-        except UrlRefused as error:
-            trouble, refused = f"Not sent: {error} {error.fix}", True
-        if trouble is None:
+                error = f"The receiver answered {answer.status_code}."
+        except NotAnswered as exception:
+            error = str(exception)
+        except UrlRefused as exception:
+            error, refused = f"Not sent: {exception} {exception.fix}", True
+        if error is None:
             log.info("Delivery %s: taken at attempt %d.", claimed.id, claimed.number)
         else:
-            log.warning("Delivery %s, attempt %d: %s", claimed.id, claimed.number, trouble)
-        return _Sent(claimed, round(time.monotonic() - begun, 3), answer, trouble, refused)
+            log.warning("Delivery %s, attempt %d: %s", claimed.id, claimed.number, error)
+        return _Sent(claimed, round(time.monotonic() - begun, 3), answer, error, refused)
 
     def _record(self, sent: Sequence[_Sent], *, quick: bool = False) -> dict[UUID, Outcome]:
         if not sent:
@@ -272,42 +274,42 @@ class Deliveries:
             return {each.claimed.id: self._record_one(session, each, now, quick=quick) for each in in_lock_order}
 
     def _record_one(self, session: Session, sent: _Sent, now: datetime, *, quick: bool) -> Outcome:
-        claimed, trouble = sent.claimed, sent.trouble
+        claimed, error = sent.claimed, sent.error
         delivery = session.get(Delivery, claimed.id, with_for_update=True, options=[lazyload(Delivery.attempts)])
         attempt = session.get(DeliveryAttempt, (claimed.id, claimed.number))
         if delivery is None or attempt is None:  # deleted with its image
-            return Outcome(trouble)
-        attempt.seconds, attempt.error = sent.seconds, trouble
+            return Outcome(error)
+        attempt.seconds, attempt.error = sent.seconds, error
         if sent.answer:
             attempt.status_code = sent.answer.status_code
             attempt.answer = sent.answer.body.decode("utf-8", "replace").replace("\x00", "\ufffd")
         if delivery.last_attempt == claimed.number:
             delivery.lease_until = None
-        if trouble is None:
+        if error is None:
             _end(delivery, DeliveryState.DELIVERED, None, now)
             return Outcome(None)
         if delivery.last_attempt != claimed.number or delivery.state is not DeliveryState.PENDING:
-            return Outcome(trouble)  # this sender's lease had ended, or a newer result takes its place
+            return Outcome(error)  # this sender's lease had ended, or a newer result takes its place
         quick = quick and sent.seconds < _QUICK_SECONDS and not sent.refused
-        return self._reschedule(delivery, sent.answer, trouble, now, quick=quick)
+        return self._reschedule(delivery, sent.answer, error, now, quick=quick)
 
     @staticmethod
-    def _reschedule(delivery: Delivery, answer: Answer | None, trouble: str, now: datetime, *, quick: bool) -> Outcome:
+    def _reschedule(delivery: Delivery, answer: Answer | None, error: str, now: datetime, *, quick: bool) -> Outcome:
         asked = asked_wait(answer.headers, now) if answer else timedelta()
         if answer and answer.status_code == 410:
             _end(delivery, DeliveryState.FAILED, "The receiver answered 410 Gone: it wants no more of it.", now)
-            return Outcome(trouble, given_up=True)
+            return Outcome(error, given_up=True)
         if quick and asked <= timedelta(seconds=_QUICK_SECONDS):
             delivery.failures = 0
             delivery.due_at = now + RUN_GRACE
-            return Outcome(trouble, soon=True)
+            return Outcome(error, retry_soon=True)
         delivery.failures = max(delivery.failures, 1)  # 0 when a redelivery was asked for meanwhile
         wait = wait_after(delivery.failures)
         if wait is None:
-            _end(delivery, DeliveryState.FAILED, f"Given up after the last retry. {trouble}", now)
-            return Outcome(trouble, given_up=True)
+            _end(delivery, DeliveryState.FAILED, f"Given up after the last retry. {error}", now)
+            return Outcome(error, given_up=True)
         delivery.due_at = now + spread(max(wait, asked))
-        return Outcome(trouble)
+        return Outcome(error)
 
 
 def _end(delivery: Delivery, state: DeliveryState, reason: str | None, now: datetime) -> None:

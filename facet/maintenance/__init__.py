@@ -21,7 +21,7 @@ class MaintenanceReport:
     """What was found and mended, and what stood in the way of the rest."""
 
     findings: Sequence[Finding]
-    troubles: Sequence[str]
+    errors: Sequence[str]
 
     @property
     def summary(self) -> str:
@@ -30,7 +30,7 @@ class MaintenanceReport:
         words = [f"{found} found, {sum(finding.mended for finding in self.findings)} mended."]
         if missed:
             words.append(f"The dispatchers' timers missed {missed} of them: see that an API process runs.")
-        return " ".join([*words, *self.troubles])
+        return " ".join([*words, *self.errors])
 
 
 def maintain(services: Services, dispatcher: Dispatcher, flow_runs: FlowRuns) -> MaintenanceReport:
@@ -43,16 +43,16 @@ def maintain(services: Services, dispatcher: Dispatcher, flow_runs: FlowRuns) ->
         ObjectAudit(database, store, catalog, claims, settings).run,
     ]
     findings: list[Finding] = []
-    troubles: list[str] = []
+    errors: list[str] = []
     for part in parts:
         try:
             findings += part()
         except Unavailable as error:
-            troubles.append(str(error))
-    troubles += [f"{finding.kind}: {finding.alarm}" for finding in findings if finding.alarm]
-    if not troubles:
+            errors.append(str(error))
+    errors += [f"{finding.kind}: {finding.alarm}" for finding in findings if finding.alarm]
+    if not errors:
         try:
             services.completion.record()
         except Unavailable as error:
-            troubles.append(str(error))
-    return MaintenanceReport(findings, troubles)
+            errors.append(str(error))
+    return MaintenanceReport(findings, errors)

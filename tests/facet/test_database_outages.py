@@ -124,21 +124,21 @@ def on_sqlite(tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
-@pytest.mark.parametrize("trouble", ["SQLITE_READONLY", "SQLITE_FULL", "SQLITE_BUSY"])
-def test_what_sqlite_cannot_do_now_is_an_outage(on_sqlite: Database, tmp_path: Path, trouble: str) -> None:
+@pytest.mark.parametrize("error", ["SQLITE_READONLY", "SQLITE_FULL", "SQLITE_BUSY"])
+def test_what_sqlite_cannot_do_now_is_an_outage(on_sqlite: Database, tmp_path: Path, error: str) -> None:
     other = sqlite3.connect(tmp_path / "facet.db", isolation_level=None)
     with on_sqlite.read() as session:
         pooled = session.connection().connection.dbapi_connection
         assert isinstance(pooled, sqlite3.Connection)
-        if trouble == "SQLITE_READONLY":
+        if error == "SQLITE_READONLY":
             pooled.execute("PRAGMA query_only=ON")
-        elif trouble == "SQLITE_FULL":
+        elif error == "SQLITE_FULL":
             [(pages,)] = pooled.execute("PRAGMA page_count").fetchall()
             pooled.execute(f"PRAGMA max_page_count={pages}")
         else:
             pooled.execute("PRAGMA busy_timeout=0")
             other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(Unavailable, match=trouble), on_sqlite.write() as session:
+    with pytest.raises(Unavailable, match=error), on_sqlite.write() as session:
         session.add_all(Run() for _ in range(1000))
     other.close()
     write(on_sqlite)
@@ -146,9 +146,9 @@ def test_what_sqlite_cannot_do_now_is_an_outage(on_sqlite: Database, tmp_path: P
 
 def test_a_file_that_cannot_be_opened_or_is_no_database_is_an_outage(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way " * 100)
-    for url, trouble in ((f"{tmp_path}/file/facet.db", "SQLITE_CANTOPEN"), (f"{tmp_path}/file", "SQLITE_NOTADB")):
+    for url, error in ((f"{tmp_path}/file/facet.db", "SQLITE_CANTOPEN"), (f"{tmp_path}/file", "SQLITE_NOTADB")):
         database = Database(f"sqlite:///{url}")
-        with pytest.raises(Unavailable, match=trouble):
+        with pytest.raises(Unavailable, match=error):
             database.check()
         with pytest.raises(Unavailable, match="cannot be written"):
             database.upgrade()

@@ -44,7 +44,7 @@ def test_a_delivery_is_taken_once_and_recorded(database: Database, claims: Claim
     with scripted(answer(200, body=b"thanks\x00")) as receiver:
         delivery_id = owe(database, claims, receiver.url)
         outcome = deliveries.attempt(delivery_id)
-        assert outcome and outcome.trouble is None
+        assert outcome and outcome.error is None
         assert deliveries.attempt(delivery_id) is None
     delivery = stored(database, delivery_id)
     assert (delivery.state, delivery.reason, delivery.lease_until) == (DeliveryState.DELIVERED, None, None)
@@ -66,12 +66,12 @@ def test_an_answer_that_is_no_success_is_a_failure_and_the_next_attempt_has_the_
     with scripted(statuses(status, 204, Location="http://127.0.0.1:1/")) as receiver:
         delivery_id = owe(database, claims, receiver.url)
         outcome = deliveries.attempt(delivery_id)
-        assert outcome and outcome.trouble == f"The receiver answered {status}." and not outcome.soon
+        assert outcome and outcome.error == f"The receiver answered {status}." and not outcome.retry_soon
         assert stored(database, delivery_id).state is DeliveryState.PENDING
         assert deliveries.deliver_due(5) == []
         make_due(database, delivery_id)
         [outcome] = deliveries.deliver_due(5)
-        assert outcome.trouble is None
+        assert outcome.error is None
     assert [a.status_code for a in stored(database, delivery_id).attempts] == [status, 204]
     first, second = receiver.requests
     assert first[1] == second[1]
@@ -111,11 +111,14 @@ def test_a_quick_retry_uses_up_none_of_the_schedule(database: Database, claims: 
         image_id = stored(database, delivery_id).image_id
         for _ in range(2):
             outcome = deliveries.attempt_all([delivery_id], quick=True)[delivery_id]
-            assert outcome.soon
-            assert deliveries.undelivered([image_id], soon=True) == [delivery_id]
+            assert outcome.retry_soon
+            assert deliveries.undelivered([image_id], retry_soon=True) == [delivery_id]
             assert seconds_to_next(database, delivery_id) > 5, "the run that made it goes first"
-        assert not deliveries.attempt_all([delivery_id])[delivery_id].soon
-    assert (deliveries.undelivered([image_id], soon=True), deliveries.undelivered([image_id])) == ([], [delivery_id])
+        assert not deliveries.attempt_all([delivery_id])[delivery_id].retry_soon
+    assert (deliveries.undelivered([image_id], retry_soon=True), deliveries.undelivered([image_id])) == (
+        [],
+        [delivery_id],
+    )
     assert stored(database, delivery_id).failures == 1
     assert seconds_to_next(database, delivery_id) <= 6
 
@@ -127,7 +130,7 @@ def test_it_is_tried_again_by_the_schedule_and_then_given_up(
     make_due(database, delivery_id)
     for wait in SCHEDULE:
         [outcome] = deliveries.deliver_due(5)
-        assert outcome.trouble and "ConnectError" in outcome.trouble and not outcome.given_up
+        assert outcome.error and "ConnectError" in outcome.error and not outcome.given_up
         left = seconds_to_next(database, delivery_id)
         assert wait.total_seconds() - 5 < left <= wait.total_seconds() * 1.2
         make_due(database, delivery_id)
@@ -155,7 +158,7 @@ def test_410_ends_it_for_good(database: Database, claims: Claims, deliveries: De
     with scripted(answer(410)) as receiver:
         delivery_id = owe(database, claims, receiver.url)
         outcome = deliveries.attempt(delivery_id, quick=True)
-        assert outcome and outcome.given_up and not outcome.soon
+        assert outcome and outcome.given_up and not outcome.retry_soon
         make_due(database, delivery_id)
         assert deliveries.deliver_due(5) == []
     delivery = stored(database, delivery_id)
@@ -193,13 +196,13 @@ def test_a_receiver_that_asks_for_time_is_not_tried_again_quickly(
 ) -> None:
     with scripted(answer(503, Retry_After="60")) as receiver:
         outcome = deliveries.attempt(owe(database, claims, receiver.url), quick=True)
-    assert outcome and not outcome.soon
+    assert outcome and not outcome.retry_soon
 
 
 def test_a_slow_receiver_is_not_tried_again_quickly(database: Database, claims: Claims) -> None:
     with scripted(lambda connection, over: over.wait(30)) as receiver:
         outcome = new_deliveries(database, seconds=2.1).attempt(owe(database, claims, receiver.url), quick=True)
-    assert outcome and "within" in (outcome.trouble or "") and not outcome.soon
+    assert outcome and "within" in (outcome.error or "") and not outcome.retry_soon
 
 
 def test_only_2_kb_of_an_answer_are_kept(database: Database, claims: Claims, deliveries: Deliveries) -> None:
@@ -213,7 +216,7 @@ def test_an_address_that_is_not_allowed_any_more_is_not_called(database: Databas
     with scripted(answer()) as receiver:
         delivery_id = owe(database, claims, receiver.url)
         outcome = new_deliveries(database, allow="").attempt(delivery_id, quick=True)
-    assert outcome and "Not sent" in (outcome.trouble or "") and not outcome.soon
+    assert outcome and "Not sent" in (outcome.error or "") and not outcome.retry_soon
     assert receiver.requests == []
     assert stored(database, delivery_id).state is DeliveryState.PENDING
 
@@ -383,7 +386,7 @@ def test_a_redelivery_has_the_same_id_and_body_and_a_schedule_of_its_own(
         again = deliveries.redeliver(delivery_id, EVERYONE)
         assert again and again.state is DeliveryState.PENDING and deliveries.is_due()
         [outcome] = deliveries.deliver_due(5)
-        assert outcome.trouble and seconds_to_next(database, delivery_id) <= 6
+        assert outcome.error and seconds_to_next(database, delivery_id) <= 6
         make_due(database, delivery_id)
         deliveries.deliver_due(5)
     assert stored(database, delivery_id).state is DeliveryState.DELIVERED

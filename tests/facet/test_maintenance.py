@@ -529,7 +529,7 @@ def test_a_part_that_cannot_be_done_holds_up_none_of_the_others(tmp_path: Path) 
         session.execute(update(Run).values(flow_run_id=uuid4()))
         session.execute(update(Image).where(Image.id == image.id).values(run_id=None))
     report = maintain(services, dispatcher, prefect)
-    assert report.troubles == ["Prefect is down."]
+    assert report.errors == ["Prefect is down."]
     assert counts(found(list(report.findings)))["Unfinished images"][1] == 1
     assert "1 mended" in report.summary and "Prefect is down." in report.summary
     services.database.close()
@@ -565,6 +565,6 @@ def test_only_maintenance_that_did_all_of_it_has_completed(
 
     with monkeypatch.context() as outage:
         outage.setattr(store, "objects", away)
-        assert maintain(services, dispatcher, prefect).troubles == ["The store does not answer."]
+        assert maintain(services, dispatcher, prefect).errors == ["The store does not answer."]
     assert not completed()
-    assert maintain(services, dispatcher, prefect).troubles == [] and completed()
+    assert maintain(services, dispatcher, prefect).errors == [] and completed()
