@@ -55,7 +55,7 @@ class ReprocessingState(StrEnum):
     CANCELLED = "cancelled"
 
 
-class RedoState(StrEnum):
+class ReprocessedImageState(StrEnum):
     """Of one image in a reprocessing: `open` until its new detection has ended, one way or the other."""
 
     OPEN = "open"
@@ -328,14 +328,16 @@ class Reprocessing(Base):
     )
 
 
-class Redo(Base):
+class ReprocessedImage(Base):
     """One image in one reprocessing: its only row there, so it is taken once. `former` is what a failure restores."""
 
     __tablename__ = "redos"
 
     reprocessing_id: Mapped[UUID] = mapped_column(ForeignKey("reprocessings.id", ondelete="CASCADE"), primary_key=True)
     image_id: Mapped[UUID] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), primary_key=True, index=True)
-    state: Mapped[RedoState] = mapped_column(_word(RedoState), default=RedoState.OPEN)
+    state: Mapped[ReprocessedImageState] = mapped_column(
+        _word(ReprocessedImageState), default=ReprocessedImageState.OPEN
+    )
     former: Mapped[dict[str, Any]]
     faces_before: Mapped[int | None]
     faces_after: Mapped[int | None]

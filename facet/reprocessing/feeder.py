@@ -1,6 +1,6 @@
 """The flow's side: take images into the queue in the order of their submission, a bounded number at a time.
 
-Each step is one transaction that moves the cursor, marks the images and writes their redos, so that a flow run may die
+Each step is one transaction that moves the cursor, marks the images and writes their rows, so that a flow run may die
 at any point and the next goes on where it was. One reprocessing is worked on at a time, the one asked for first.
 """
 
@@ -13,8 +13,15 @@ from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from facet.persistence.database import Database
-from facet.persistence.models import Face, Image, Redo, RedoState, Reprocessing, ReprocessingState
-from facet.reprocessing.redos import take
+from facet.persistence.models import (
+    Face,
+    Image,
+    ReprocessedImage,
+    ReprocessedImageState,
+    Reprocessing,
+    ReprocessingState,
+)
+from facet.reprocessing.reprocessed_images import take
 from facet.reprocessing.request import ReprocessingRequest
 from facet.settings import Settings
 
@@ -89,8 +96,8 @@ class Feeder:
         with self._database.read() as session:
             row = session.get_one(Reprocessing, reprocessing_id)
             waits_for = self._one_before(session, row)
-            others = _open(session, Redo.reprocessing_id != row.id)
-            room = self._window - _open(session, Redo.reprocessing_id == row.id)
+            others = _open(session, ReprocessedImage.reprocessing_id != row.id)
+            room = self._window - _open(session, ReprocessedImage.reprocessing_id == row.id)
             # None of the others' images may be in the queue: this one would pass over them.
             feeds = not (row.exhausted or waits_for or others) and room >= min(self._batch, self._window)
             found = self._next(session, row, room) if feeds else []
@@ -102,7 +109,7 @@ class Feeder:
             row.lease_until = now + self._lease
             if row.state is ReprocessingState.ACTIVE and feeds and row.cursor_id == former.cursor_id:
                 self._take(session, row, found, now)
-            open_ = _open(session, Redo.reprocessing_id == row.id)
+            open_ = _open(session, ReprocessedImage.reprocessing_id == row.id)
             if row.state is ReprocessingState.ACTIVE and row.exhausted and not open_:
                 row.state, row.finished_at = ReprocessingState.COMPLETED, now
             return Step(row.state, max(row.total or 0, row.taken), row.taken, open_, waits_for)
@@ -164,9 +171,9 @@ def _open(session: Session, of: object) -> int:
     return (
         session.scalar(
             select(func.count())
-            .select_from(Redo)
-            .join(Image, Image.id == Redo.image_id)
-            .where(Redo.state == RedoState.OPEN, of, Image.deleted_at.is_(None))  # type: ignore[arg-type]
+            .select_from(ReprocessedImage)
+            .join(Image, Image.id == ReprocessedImage.image_id)
+            .where(ReprocessedImage.state == ReprocessedImageState.OPEN, of, Image.deleted_at.is_(None))  # type: ignore[arg-type]
         )
         or 0
     )

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 
 from facet.persistence.database import Database
-from facet.persistence.models import Image, Redo, RedoState, Reprocessing
+from facet.persistence.models import Image, ReprocessedImage, ReprocessedImageState, Reprocessing
 from facet.reprocessing.request import ReprocessingRequest
 from facet.settings import Settings
 
@@ -28,7 +28,7 @@ class Changed:
 @dataclass(frozen=True, slots=True)
 class ReprocessingReport:
     reprocessing: Reprocessing
-    images: dict[RedoState, int]
+    images: dict[ReprocessedImageState, int]
     faces_before: int
     faces_after: int
     changed: int
@@ -44,42 +44,50 @@ class ReprocessingReport:
 
     @property
     def images_per_second(self) -> float:
-        ended = sum(count for state, count in self.images.items() if state in (RedoState.COMPLETED, RedoState.FAILED))
+        ended = sum(
+            count
+            for state, count in self.images.items()
+            if state in (ReprocessedImageState.COMPLETED, ReprocessedImageState.FAILED)
+        )
         return ended / self.seconds if self.seconds > 0 else 0.0
 
 
 def read_report(database: Database, reprocessing_id: UUID) -> ReprocessingReport:
     """Raises NoResultFound for a reprocessing that is not there."""
-    mine = Redo.reprocessing_id == reprocessing_id
-    completed = (mine, Redo.state == RedoState.COMPLETED)
-    changed = (*completed, Redo.faces_before.is_distinct_from(Redo.faces_after))
+    mine = ReprocessedImage.reprocessing_id == reprocessing_id
+    completed = (mine, ReprocessedImage.state == ReprocessedImageState.COMPLETED)
+    changed = (*completed, ReprocessedImage.faces_before.is_distinct_from(ReprocessedImage.faces_after))
     with database.read() as session:
         before, after = session.execute(
-            select(func.sum(Redo.faces_before), func.sum(Redo.faces_after)).where(*completed)
+            select(func.sum(ReprocessedImage.faces_before), func.sum(ReprocessedImage.faces_after)).where(*completed)
         ).one()
         return ReprocessingReport(
             reprocessing=session.get_one(Reprocessing, reprocessing_id),
-            images=dict(session.execute(select(Redo.state, func.count()).where(mine).group_by(Redo.state)).all()),
+            images=dict(
+                session.execute(
+                    select(ReprocessedImage.state, func.count()).where(mine).group_by(ReprocessedImage.state)
+                ).all()
+            ),
             faces_before=before or 0,
             faces_after=after or 0,
-            changed=session.scalar(select(func.count()).select_from(Redo).where(*changed)) or 0,
+            changed=session.scalar(select(func.count()).select_from(ReprocessedImage).where(*changed)) or 0,
             first_changed=[
                 Changed(*row)
                 for row in session.execute(
-                    select(Image.id, Image.request_id, Redo.faces_before, Redo.faces_after)
-                    .join(Redo, Redo.image_id == Image.id)
+                    select(Image.id, Image.request_id, ReprocessedImage.faces_before, ReprocessedImage.faces_after)
+                    .join(ReprocessedImage, ReprocessedImage.image_id == Image.id)
                     .where(*changed)
                     .order_by(Image.created_at, Image.id)
                     .limit(_CHANGED_LISTED)
                 )
             ],
             failures=session.execute(
-                select(Redo.failure_code, func.min(Redo.failure_reason), func.count())
-                .where(mine, Redo.state == RedoState.FAILED)
-                .group_by(Redo.failure_code)
+                select(ReprocessedImage.failure_code, func.min(ReprocessedImage.failure_reason), func.count())
+                .where(mine, ReprocessedImage.state == ReprocessedImageState.FAILED)
+                .group_by(ReprocessedImage.failure_code)
                 .order_by(func.count().desc())
             ).all(),
-            last_end=session.scalar(select(func.max(Redo.finished_at)).where(mine)),
+            last_end=session.scalar(select(func.max(ReprocessedImage.finished_at)).where(mine)),
         )
 
 
@@ -90,7 +98,7 @@ def as_markdown(report: ReprocessingReport, settings: Settings) -> str:
     asked = request.model_dump(mode="json", exclude_none=True)
     if request.dry_run:
         return f"# Reprocessing {row.id}: dry run\n\n{row.total} images match.\n\n{_parameters(asked)}"
-    count = {state: report.images.get(state, 0) for state in RedoState}
+    count = {state: report.images.get(state, 0) for state in ReprocessedImageState}
     lines = [
         f"# Reprocessing {row.id}: {row.state}",
         "",

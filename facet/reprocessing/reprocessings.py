@@ -9,8 +9,15 @@ from sqlalchemy.orm import Session
 
 from facet.persistence.cursors import Cursor
 from facet.persistence.database import Database
-from facet.persistence.models import Image, ImageStatus, Redo, RedoState, Reprocessing, ReprocessingState
-from facet.reprocessing.redos import restore
+from facet.persistence.models import (
+    Image,
+    ImageStatus,
+    ReprocessedImage,
+    ReprocessedImageState,
+    Reprocessing,
+    ReprocessingState,
+)
+from facet.reprocessing.reprocessed_images import restore
 from facet.reprocessing.request import ReprocessingRequest
 
 
@@ -75,16 +82,18 @@ class Reprocessings:
         with self._database.read() as session:
             counts = dict(
                 session.execute(
-                    select(Redo.state, func.count()).where(Redo.reprocessing_id == reprocessing.id).group_by(Redo.state)
+                    select(ReprocessedImage.state, func.count())
+                    .where(ReprocessedImage.reprocessing_id == reprocessing.id)
+                    .group_by(ReprocessedImage.state)
                 ).all()
             )
         return Progress(
             total=reprocessing.total,
             taken=reprocessing.taken,
-            open=counts.get(RedoState.OPEN, 0),
-            completed=counts.get(RedoState.COMPLETED, 0),
-            failed=counts.get(RedoState.FAILED, 0),
-            cancelled=counts.get(RedoState.CANCELLED, 0),
+            open=counts.get(ReprocessedImageState.OPEN, 0),
+            completed=counts.get(ReprocessedImageState.COMPLETED, 0),
+            failed=counts.get(ReprocessedImageState.FAILED, 0),
+            cancelled=counts.get(ReprocessedImageState.CANCELLED, 0),
         )
 
     def pause(self, reprocessing_id: UUID) -> Reprocessing | None:
@@ -118,8 +127,9 @@ class Reprocessings:
                 select(Image)
                 .where(
                     Image.id.in_(
-                        select(Redo.image_id).where(
-                            Redo.reprocessing_id == reprocessing_id, Redo.state == RedoState.OPEN
+                        select(ReprocessedImage.image_id).where(
+                            ReprocessedImage.reprocessing_id == reprocessing_id,
+                            ReprocessedImage.state == ReprocessedImageState.OPEN,
                         )
                     ),
                     Image.status == ImageStatus.QUEUED,
@@ -130,9 +140,9 @@ class Reprocessings:
                 .with_for_update()
             ).all()
             for image in waiting:
-                redo = session.get_one(Redo, (reprocessing_id, image.id))
-                redo.state, redo.finished_at = RedoState.CANCELLED, now
-                restore(image, redo.former)
+                reprocessed = session.get_one(ReprocessedImage, (reprocessing_id, image.id))
+                reprocessed.state, reprocessed.finished_at = ReprocessedImageState.CANCELLED, now
+                restore(image, reprocessed.former)
             return reprocessing
 
 

@@ -22,7 +22,7 @@ from facet.jobs import Failure, FoundFace, ImageJob, Jobs
 from facet.persistence.database import Database, utcnow
 from facet.persistence.models import Face, Image, ImageStatus, Lane, Run, RunState
 from facet.pictures.codec import Header
-from facet.reprocessing import redos
+from facet.reprocessing import reprocessed_images
 from facet.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -209,7 +209,7 @@ class Claims:
             session.execute(
                 delete(Face).where(Face.image_id.in_(owned), tuple_(Face.image_id, Face.epoch).not_in(_claims(owned)))
             )
-            _redos = redos.load(session, owned.values())
+            _loaded = reprocessed_images.load(session, owned.values())
             for job in jobs:
                 if (image := owned.get(job.image_id)) is None:
                     continue
@@ -219,7 +219,7 @@ class Claims:
                 image.annotated_key = None if job.annotate is Annotation.NONE else job.annotated_key
                 image.detector = job.detector
                 image.timings = job.timings | {"total": round((now - _asked_at(image)).total_seconds(), 3)}
-                if redos.complete(session, image, len(job.faces), now):
+                if reprocessed_images.complete(session, image, len(job.faces), now):
                     bodies.append((image, self._body(image, job.faces)))
             enqueue_deliveries(session, bodies, now)
             lost = {job.image_id for job in jobs} - owned.keys()
@@ -317,7 +317,7 @@ class Claims:
         now = self._database.now(session)
         image.status, image.finished_at = status, now
         image.failure_code, image.failure_reason = failure.code, failure.reason
-        if redos.fail(session, image, status, failure, now):
+        if reprocessed_images.fail(session, image, status, failure, now):
             enqueue_deliveries(session, [(image, callback_body(image, [], None))], now)
 
     def hand_back(self, run_id: UUID) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import insert, select, text
 
 from facet.annotations import Annotation
 from facet.persistence.database import Database
-from facet.persistence.models import Image, ImageStatus, Redo, RedoState
+from facet.persistence.models import Image, ImageStatus, ReprocessedImage, ReprocessedImageState
 from facet.pictures.codec import read_header
 
 OLD = "mtcnn of yore"
@@ -87,11 +87,13 @@ def detectors(url: str) -> set[str | None]:
 
 
 def failures(url: str) -> list[tuple[str | None, str | None]]:
-    """Code and reason of each redo that failed."""
+    """Code and reason of each reprocessed image that failed."""
     database = Database(url)
     with database.read() as session:
         found = session.execute(
-            select(Redo.failure_code, Redo.failure_reason).where(Redo.state == RedoState.FAILED)
+            select(ReprocessedImage.failure_code, ReprocessedImage.failure_reason).where(
+                ReprocessedImage.state == ReprocessedImageState.FAILED
+            )
         ).all()
     database.close()
     return [(code, reason) for code, reason in found]

@@ -10,7 +10,16 @@ from sqlalchemy import func, select, update
 
 from facet.jobs import Failure
 from facet.persistence.database import Database
-from facet.persistence.models import Delivery, DeliveryState, Image, ImageStatus, Lane, Redo, RedoState, Reprocessing
+from facet.persistence.models import (
+    Delivery,
+    DeliveryState,
+    Image,
+    ImageStatus,
+    Lane,
+    ReprocessedImage,
+    ReprocessedImageState,
+    Reprocessing,
+)
 from facet.persistence.models import ReprocessingState as State
 from facet.reprocessing.feeder import Feeder, NotInHand
 from facet.reprocessing.report import as_markdown, read_report
@@ -26,7 +35,11 @@ RUN = uuid4()
 
 def open_images(database: Database) -> list[UUID]:
     with database.read() as session:
-        return list(session.scalars(select(Redo.image_id).where(Redo.state == RedoState.OPEN)))
+        return list(
+            session.scalars(
+                select(ReprocessedImage.image_id).where(ReprocessedImage.state == ReprocessedImageState.OPEN)
+            )
+        )
 
 
 def begin(reprocessings: Reprocessings, feeder: Feeder, **request: Any) -> UUID:
@@ -57,7 +70,7 @@ def test_every_image_is_done_once_and_few_wait_at_a_time(
     assert all(image.claim_epoch == before[image.id] + 2 for image in after), "put in the queue once, claimed once"
     assert {image.lane for image in after} == {Lane.INTERACTIVE}
     report = read_report(database, reprocessing_id)
-    assert (report.images, report.faces_before, report.faces_after) == ({RedoState.COMPLETED: 34}, 34, 68)
+    assert (report.images, report.faces_before, report.faces_after) == ({ReprocessedImageState.COMPLETED: 34}, 34, 68)
     assert (report.changed, len(report.first_changed)) == (34, 34)
     assert report.images_per_second > 0
     page = as_markdown(report, Settings())
@@ -177,7 +190,7 @@ def test_an_image_that_cannot_be_redone_keeps_its_result_and_the_report_says_so(
     feeder.step(reprocessing_id, RUN)
     report = read_report(database, reprocessing_id)
     assert report.reprocessing.state is State.COMPLETED
-    assert report.images == {RedoState(how): 1}
+    assert report.images == {ReprocessedImageState(how): 1}
     if how == "failed":
         assert "| 1 | object-missing | It is \\| gone. |" in as_markdown(report, Settings())
 
@@ -223,7 +236,7 @@ def test_one_that_is_killed_goes_on_where_it_was_and_its_first_run_is_put_off(
     while feeder.step(reprocessing_id, second).state is State.ACTIVE:
         detect(open_images(database), detector=NEW)
     with database.read() as session:
-        assert session.scalar(select(func.count()).select_from(Redo)) == 20
+        assert session.scalar(select(func.count()).select_from(ReprocessedImage)) == 20
         assert session.get_one(Reprocessing, reprocessing_id).detector == NEW
 
 
@@ -278,7 +291,10 @@ def test_cancel_makes_what_still_waits_what_it_was(
     after = [reload(database, image) for image in images]
     assert {(image.status, image.min_face_size) for image in after[1:]} == {(ImageStatus.COMPLETED, 20)}
     assert [image.detector for image in after] == [NEW] + ["mtcnn 1"] * 29
-    assert read_report(database, reprocessing_id).images == {RedoState.COMPLETED: 1, RedoState.CANCELLED: 23}
+    assert read_report(database, reprocessing_id).images == {
+        ReprocessedImageState.COMPLETED: 1,
+        ReprocessedImageState.CANCELLED: 23,
+    }
     with pytest.raises(ReprocessingOver):
         reprocessings.resume(reprocessing_id)
 

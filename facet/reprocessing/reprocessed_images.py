@@ -1,7 +1,7 @@
 """What a reprocessing keeps of an image while it is detected in again, and what claims note when that ends.
 
 The former result stays the one that is read until the new one is complete. Where there is no new one, the image is
-again what it was, and the redo alone tells of the failure.
+again what it was, and only the row of the reprocessed image tells of the failure.
 """
 
 from collections.abc import Iterable
@@ -12,14 +12,23 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from facet.jobs import Failure
-from facet.persistence.models import Delivery, DeliveryState, Image, ImageStatus, Lane, Redo, RedoState, Reprocessing
+from facet.persistence.models import (
+    Delivery,
+    DeliveryState,
+    Image,
+    ImageStatus,
+    Lane,
+    ReprocessedImage,
+    ReprocessedImageState,
+    Reprocessing,
+)
 from facet.reprocessing.request import ReprocessingRequest
 
 
-def take(image: Image, reprocessing: Reprocessing, faces: int, now: datetime) -> Redo:
-    """Put a finished image in the queue again, with the request's parameters; returns its redo, to be added."""
+def take(image: Image, reprocessing: Reprocessing, faces: int, now: datetime) -> ReprocessedImage:
+    """Put a finished image in the queue again, with the request's parameters; returns its row there, to be added."""
     request = ReprocessingRequest.model_validate(reprocessing.request)
-    redo = Redo(
+    reprocessed = ReprocessedImage(
         reprocessing_id=reprocessing.id,
         image_id=image.id,
         faces_before=None if image.result_epoch is None else faces,
@@ -41,40 +50,46 @@ def take(image: Image, reprocessing: Reprocessing, faces: int, now: datetime) ->
         image.min_confidence = request.min_confidence
     if request.min_face_size is not None:
         image.min_face_size = request.min_face_size
-    return redo
+    return reprocessed
 
 
-def load(session: Session, images: Iterable[Image]) -> list[Redo]:
-    """Read the redos of these images at once, for `complete` to find; they are kept as long as the list is."""
-    redone = [(image.reprocessing_id, image.id) for image in images if image.reprocessing_id]
-    if not redone:
+def load(session: Session, images: Iterable[Image]) -> list[ReprocessedImage]:
+    """Read the rows of these images at once, for `complete` to find; they are kept as long as the list is."""
+    keys = [(image.reprocessing_id, image.id) for image in images if image.reprocessing_id]
+    if not keys:
         return []
-    return list(session.scalars(select(Redo).where(tuple_(Redo.reprocessing_id, Redo.image_id).in_(redone))))
+    return list(
+        session.scalars(
+            select(ReprocessedImage).where(
+                tuple_(ReprocessedImage.reprocessing_id, ReprocessedImage.image_id).in_(keys)
+            )
+        )
+    )
 
 
 def complete(session: Session, image: Image, faces: int, now: datetime) -> bool:
     """Note the new result of an image. Returns whether its sender is to be called back."""
-    if (redo := _end(session, image, RedoState.COMPLETED, now)) is None:
+    if (reprocessed := _end(session, image, ReprocessedImageState.COMPLETED, now)) is None:
         return True
-    redo.faces_after = faces
-    image.lane = Lane(redo.former["lane"])
-    return _calls_back(session, image, redo)
+    reprocessed.faces_after = faces
+    image.lane = Lane(reprocessed.former["lane"])
+    return _calls_back(session, image, reprocessed)
 
 
 def fail(session: Session, image: Image, status: ImageStatus, failure: Failure, now: datetime) -> bool:
-    """Note that there is no new result; the image is again what it was, if it had one or the redo was cancelled.
+    """Note that there is no new result; the image is again what it was, if it had one or the end is a cancellation.
 
     Returns whether the image has failed (or is cancelled) in its own right, and its sender is to be called back.
     """
-    state = RedoState.CANCELLED if status is ImageStatus.CANCELLED else RedoState.FAILED
-    if (redo := _end(session, image, state, now)) is None:
+    state = ReprocessedImageState.CANCELLED if status is ImageStatus.CANCELLED else ReprocessedImageState.FAILED
+    if (reprocessed := _end(session, image, state, now)) is None:
         return True
-    redo.failure_code, redo.failure_reason = failure.code, failure.reason
-    if state is RedoState.CANCELLED or redo.former["status"] == ImageStatus.COMPLETED:
-        restore(image, redo.former)
+    reprocessed.failure_code, reprocessed.failure_reason = failure.code, failure.reason
+    if state is ReprocessedImageState.CANCELLED or reprocessed.former["status"] == ImageStatus.COMPLETED:
+        restore(image, reprocessed.former)
         return False
-    image.lane = Lane(redo.former["lane"])
-    return _calls_back(session, image, redo)
+    image.lane = Lane(reprocessed.former["lane"])
+    return _calls_back(session, image, reprocessed)
 
 
 def restore(image: Image, former: dict[str, Any]) -> None:
@@ -86,18 +101,18 @@ def restore(image: Image, former: dict[str, Any]) -> None:
     image.reprocessing_id = None
 
 
-def _end(session: Session, image: Image, state: RedoState, now: datetime) -> Redo | None:
+def _end(session: Session, image: Image, state: ReprocessedImageState, now: datetime) -> ReprocessedImage | None:
     if image.reprocessing_id is None:
         return None
-    redo = session.get(Redo, (image.reprocessing_id, image.id))
+    reprocessed = session.get(ReprocessedImage, (image.reprocessing_id, image.id))
     image.reprocessing_id = None
-    if redo:
-        redo.state, redo.finished_at = state, now
-    return redo
+    if reprocessed:
+        reprocessed.state, reprocessed.finished_at = state, now
+    return reprocessed
 
 
-def _calls_back(session: Session, image: Image, redo: Redo) -> bool:
-    reprocessing = session.get_one(Reprocessing, redo.reprocessing_id)  # read once a transaction
+def _calls_back(session: Session, image: Image, reprocessed: ReprocessedImage) -> bool:
+    reprocessing = session.get_one(Reprocessing, reprocessed.reprocessing_id)  # read once a transaction
     if ReprocessingRequest.model_validate(reprocessing.request).call_back:
         return True
     waits = select(Delivery.id).where(Delivery.image_id == image.id, Delivery.state == DeliveryState.PENDING)
