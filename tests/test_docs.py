@@ -14,6 +14,7 @@ from facet.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+_FOLDERS = (".", "docs", "examples", "benchmarks", "facet/detector/models")
 
 
 def test_every_setting_is_documented_with_its_default_and_meaning() -> None:
@@ -70,7 +71,7 @@ def test_every_dependency_has_its_reason() -> None:
 
 
 def test_no_link_of_the_docs_is_broken() -> None:
-    pages = [page for folder in (".", "docs", "examples", "benchmarks") for page in (ROOT / folder).glob("*.md")]
+    pages = [page for folder in _FOLDERS for page in (ROOT / folder).glob("*.md")]
     assert ROOT / "README.md" in pages
     assert [f"{page.name}: {target}" for page in pages for target in _broken(page)] == []
 

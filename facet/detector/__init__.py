@@ -28,7 +28,7 @@ def create_detector(name: str = "mtcnn", *, threads: int = 1) -> Detector:
     """Load a detector that uses at most `threads` threads; takes up to a second, seconds with TensorFlow.
 
     Raises ValueError for an unknown name or fewer than one thread, ImportError when the detector's
-    runtime is not installed, and what the detector itself raises when its weights are missing.
+    runtime is not installed, and what the detector itself raises when its networks' files are missing or damaged.
     """
     if name not in DETECTORS:
         raise ValueError(f"no detector is called {name!r}; known are: {', '.join(DETECTORS)}")

@@ -23,7 +23,7 @@ from facet.detector.mtcnn_boxes import (
     sigmoid,
     suppress,
 )
-from facet.detector.mtcnn_graphs import O_NET_OUTPUTS, O_NET_SIDE, R_NET_OUTPUTS, R_NET_SIDE
+from facet.detector.mtcnn_models import O_NET_OUTPUTS, O_NET_SIDE, R_NET_OUTPUTS, R_NET_SIDE
 from facet.detector.working_size import WorkingImage, to_faces, working_image
 
 Float32 = NDArray[np.float32]
@@ -41,7 +41,7 @@ _KEPT_BYTES = 64 << 20  # scratch space beyond this, for a huge image, is given 
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """The three networks of `mtcnn_graphs` in one runtime, and the portions in which that likes its work.
+    """The three networks in one runtime, and the portions in which that likes its work.
 
     Pixels are RGB from 0 to 255, float32, the colours last. P-Net takes a strip, (rows, columns, 3), and the least
     logit asked for; it returns the numbers, (n,), of at least all cells that reach it, counted row by row, and their

@@ -10,9 +10,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from facet.detector.mtcnn_cascade import RESULTS_VERSION, Cascade, Networks
-from facet.detector.mtcnn_graphs import O_NET_SIDE, o_net
+from facet.detector.mtcnn_models import O_NET_SIDE, read_manifest, read_model
 from facet.detector.mtcnn_screened import ScreenedPNet, ScreenedRNet
-from facet.detector.weights import weights_digest
 
 Float32 = NDArray[np.float32]
 
@@ -21,7 +20,7 @@ class MtcnnOnnx(Cascade):
     """The cascade on ONNX Runtime with at most `threads` threads.
 
     One thread at a time may use it: it reuses its scratch space. OpenCV's thread count is one per
-    process, and is set here too. Raises WeightsError where the `mtcnn` package is not installed.
+    process, and is set here too. Raises ModelError where a network's file is missing or damaged.
     """
 
     name = "mtcnn"
@@ -37,7 +36,7 @@ class MtcnnOnnx(Cascade):
         options.enable_mem_pattern = False
         options.log_severity_level = 3
         load = partial(_load, options=options)
-        o_net_run = load(o_net(interleaved=True))
+        o_net_run = load(read_model("o_net"))
         super().__init__(
             Networks(
                 ScreenedPNet(load),
@@ -48,7 +47,7 @@ class MtcnnOnnx(Cascade):
                 o_net_crops=8,
             )
         )
-        self.version = f"{RESULTS_VERSION}+{weights_digest()}"
+        self.version = f"{RESULTS_VERSION}+{read_manifest().weights}"
 
 
 def _load(model: bytes, options: onnxruntime.SessionOptions) -> Callable[[Float32], list[NDArray[Any]]]:

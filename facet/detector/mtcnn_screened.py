@@ -14,10 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facet.detector.mtcnn_cascade import cells_that_reach
-from facet.detector.mtcnn_graphs import R_NET_OUTPUTS, R_NET_SIDE, p_net, p_net_tail, r_net_tail
-from facet.detector.mtcnn_screen_steps import P_NET_FEATURES, R_NET_FEATURES
-from facet.detector.mtcnn_screens import P_NET_LEAST, LearnedScreen, p_net_screen, r_net_screen
-from facet.detector.weights import load_weights
+from facet.detector.mtcnn_models import P_NET_LEAST, R_NET_OUTPUTS, R_NET_SIDE, read_model
 
 Float32 = NDArray[np.float32]
 Indices = NDArray[np.intp]
@@ -37,15 +34,15 @@ class ScreenedPNet:
     """P-Net over a strip of a level, as `mtcnn_cascade.Networks` describes it."""
 
     def __init__(self, load: Load) -> None:
-        weights = load_weights("pnet")
         self._load = load
-        self._screen = load(p_net_screen(weights, LearnedScreen.load()))
-        self._tail = load(p_net_tail(weights, P_NET_FEATURES))
+        self._screen = load(read_model("p_net_screen"))
+        self._tail = load(read_model("p_net_tail"))
+        self._whole_model = read_model("p_net")  # at once, so that its absence is noticed at the start
 
     @cached_property
     def _whole(self) -> Callable[[Float32], list[NDArray[Any]]]:
         """P-Net without a screen."""
-        return self._load(p_net(interleaved=True))
+        return self._load(self._whole_model)
 
     def __call__(self, strip: Float32, least: float) -> tuple[Indices, Float32]:
         pixels = strip.reshape(1, 1, len(strip), -1)
@@ -76,9 +73,8 @@ class ScreenedRNet:
     """R-Net over crops, as `mtcnn_cascade.Networks` describes it."""
 
     def __init__(self, load: Load) -> None:
-        weights = load_weights("rnet")
-        self._screen = load(r_net_screen(weights))
-        self._tail = load(r_net_tail(weights, R_NET_FEATURES))
+        self._screen = load(read_model("r_net_screen"))
+        self._tail = load(read_model("r_net_tail"))
 
     def __call__(self, crops: Float32, least: float) -> Float32:
         likely = np.zeros(len(crops), np.bool_)

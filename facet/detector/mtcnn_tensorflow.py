@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from facet.detector.base import DetectedFace, DetectionParameters, check_request
 from facet.detector.mtcnn_boxes import P_NET_WINDOW, pyramid_scales
-from facet.detector.weights import weights_digest
+from facet.detector.mtcnn_models import read_manifest
 from facet.detector.working_size import WorkingImage, to_faces, working_image
 
 
@@ -19,21 +19,15 @@ class MtcnnTensorflow:
     """The `mtcnn` package, one image at a time: its own batches change results and spoil mixed sizes.
 
     TensorFlow's thread counts can be set only before its first use in a process; later they stay.
-    One thread at a time may use it. Raises ImportError without TensorFlow, WeightsError without `mtcnn`.
+    One thread at a time may use it. Raises ImportError without TensorFlow or `mtcnn`.
     """
 
     name = "mtcnn-tensorflow"
 
     def __init__(self, threads: int = 1) -> None:
-        self.version = f"1.0.0+{weights_digest()}"
+        self.version = f"1.0.0+{read_manifest().weights}"
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        try:
-            tensorflow = importlib.import_module("tensorflow")
-        except ImportError as error:
-            raise ImportError(
-                "the mtcnn-tensorflow detector needs TensorFlow: install facet[tensorflow], "
-                "or choose the detector mtcnn"
-            ) from error
+        tensorflow = _needed("tensorflow")
         with contextlib.suppress(RuntimeError):  # TensorFlow is already in use, with its own counts
             tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
             tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
@@ -66,6 +60,15 @@ class MtcnnTensorflow:
         return to_faces(np.asarray(rows, np.float64)[:, 1:16], image)  # column 0 is the image's index
 
 
+def _needed(package: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ImportError(
+            f"the mtcnn-tensorflow detector needs {package}: install facet[tensorflow], or choose the detector mtcnn"
+        ) from error
+
+
 def _build() -> Any:
     """Build the package's MTCNN with a P-Net stage that searches `pyramid_scales`.
 
@@ -75,7 +78,7 @@ def _build() -> Any:
     but this count, so a shape is given for which the count comes out right; with the default
     parameters that is the count it would have had.
     """
-    package: Any = importlib.import_module("mtcnn")
+    package = _needed("mtcnn")
     stages: Any = importlib.import_module("mtcnn.stages")
 
     class Proposals(stages.StagePNet):  # type: ignore[misc]

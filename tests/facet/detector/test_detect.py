@@ -190,16 +190,17 @@ import sys
 import numpy as np
 from facet.detector import create_detector
 create_detector().detect([np.zeros((40, 40, 3), np.uint8)])
-heavy = {"tensorflow", "keras", "mtcnn", "joblib", "onnx", "pydantic", "sqlalchemy", "fastapi", "prefect"}
-print(sorted(heavy & set(sys.modules)))
+heavy = {"tensorflow", "keras", "mtcnn", "joblib", "lz4", "onnx", "pydantic", "sqlalchemy", "fastapi", "prefect"}
+print(sorted((heavy | {"tools"}) & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
 
 
-def test_the_reference_engine_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tensorflow", None)  # as if it were not installed
+@pytest.mark.parametrize("package", ["tensorflow", "mtcnn"])
+def test_the_reference_engine_says_what_to_install(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
 
-    with pytest.raises(ImportError, match=r"install facet\[tensorflow\]"):
+    with pytest.raises(ImportError, match=rf"needs {package}: install facet\[tensorflow\]"):
         create_detector("mtcnn-tensorflow")

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from facet.detector import Detector
 from facet.detector.mtcnn_cascade import Cascade, Networks
-from facet.detector.mtcnn_graphs import p_net, r_net
+from facet.detector.mtcnn_models import P_NET_LEAST, read_model
 from facet.detector.mtcnn_screened import R_NET_MARGIN, ScreenedPNet, ScreenedRNet
-from facet.detector.mtcnn_screens import P_NET_LEAST
 
 Float32 = NDArray[np.float32]
 Image = NDArray[np.uint8]
@@ -48,7 +47,7 @@ def pictures(photos: list[Image], crowd: Image) -> list[Float32]:
 
 @pytest.mark.parametrize("least", [-2.0, 0.4, 3.0])
 def test_p_net_screen_loses_no_cell(networks: Networks, pictures: list[Float32], least: float) -> None:
-    exact = _exact(p_net())
+    exact = _exact(read_model("p_net_planar"))
     found = 0
     for picture in pictures:
         cells, scores = networks.p_net(picture, least)
@@ -65,7 +64,7 @@ def test_p_net_screen_loses_no_cell(networks: Networks, pictures: list[Float32],
 def test_r_net_screen_loses_no_crop(networks: Networks, pictures: list[Float32], least: float) -> None:
     crops = _crops(pictures)
     scores = networks.r_net(crops, least)
-    expected = _exact(r_net())(crops.transpose(0, 3, 1, 2))
+    expected = _exact(read_model("r_net_planar"))(crops.transpose(0, 3, 1, 2))
 
     reached = expected[:, 4] >= least
     assert reached.sum() > 3
@@ -98,7 +97,7 @@ def test_sharp_edges_lose_no_cell_and_cells_whose_units_saturate_are_kept(
     _, units, hidden, _ = networks.p_net._screen(sharp.reshape(1, 1, len(sharp), -1))
     around = np.lib.stride_tricks.sliding_window_view(units[0], (3, 3), (0, 1))
     saturated = ((around == 0) | (around == 255)).any((2, 3, 4)) | (hidden[0] == 255).any(-1)
-    reached = _exact(p_net())(sharp.transpose(2, 0, 1)[None])[0, 4] >= P_NET_LEAST
+    reached = _exact(read_model("p_net_planar"))(sharp.transpose(2, 0, 1)[None])[0, 4] >= P_NET_LEAST
     cells, _ = networks.p_net(sharp, P_NET_LEAST)
     assert set(np.flatnonzero(saturated | reached)) <= set(cells)
 
@@ -110,7 +109,7 @@ def test_an_estimate_beyond_the_margin_is_never_trusted(networks: Networks, side
     assert isinstance(networks.r_net, ScreenedRNet)
     sharp = contrast * (_blocks(side) - 127.5) + 127.5
     crops = _crops([sharp])
-    exact = _exact(r_net())(crops.transpose(0, 3, 1, 2))[:, 4]
+    exact = _exact(read_model("r_net_planar"))(crops.transpose(0, 3, 1, 2))[:, 4]
     estimate = networks.r_net._screen(crops.reshape(-1, 1, 24, 72))[-1][:, 0]
     trusted = np.isneginf(networks.r_net(crops, 1e9)[:, 4])
     assert ((exact - estimate)[trusted] < R_NET_MARGIN).all()

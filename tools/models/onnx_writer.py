@@ -1,7 +1,7 @@
 """Just enough of the ONNX file format to write a small convolutional network.
 
 An ONNX file is a protocol-buffers message; the field numbers below are those of `onnx.proto3`.
-Writing it by hand saves the `onnx` package, which nothing else here needs.
+Writing it by hand saves the `onnx` package, and always gives the same bytes.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """What a unit of the 8-bit screens stands for in each channel, and the unit that is zero.
 
-Made by `python -m benchmarks.detector.screen_steps` from what the networks hold on photos.
+Made by `python -m tools.measure_screen_steps` from what the networks hold on photos.
 """
 
 # fmt: off

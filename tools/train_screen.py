@@ -1,6 +1,6 @@
-"""Trains the detector's screen of P-Net and writes `facet/detector/p_net_screen.npz`; takes about ten minutes.
+"""Trains the detector's screen of P-Net and writes `tools/models/p_net_screen.npz`; takes about ten minutes.
 
-    python -m benchmarks.detector.train_screen [--data FOLDER]
+    python -m tools.train_screen [--data FOLDER]
 
 The screen is to keep each cell whose logit reaches `P_NET_LEAST`, and few others. It learns from P-Net itself, on
 photos and on copies of them that are brighter, noisier, blurred, grey, inverted and so on. Missing a cell costs far
@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from benchmarks.detector.pictures import Image, data_folder, photos
 from facet.detector.area_resize import AreaResizer
 from facet.detector.mtcnn_boxes import pyramid_scales
-from facet.detector.mtcnn_graphs import p_net, p_net_features
-from facet.detector.mtcnn_screen_steps import P_NET_FEATURES, P_NET_FEATURES_ZERO
-from facet.detector.mtcnn_screens import P_NET_LEAST, LearnedScreen
-from facet.detector.onnx_writer import OnnxGraph
-from facet.detector.weights import load_weights
+from facet.detector.mtcnn_models import P_NET_LEAST
+from tools.models.graphs import p_net, p_net_features
+from tools.models.onnx_writer import OnnxGraph
+from tools.models.screen_steps import P_NET_FEATURES, P_NET_FEATURES_ZERO
+from tools.models.screens import LearnedScreen
+from tools.models.weights import load_weights
 
 _HIDDEN = 16  # as many as one vector of the convolution holds
 _COPIES = 9

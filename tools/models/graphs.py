@@ -20,13 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facet.detector.onnx_writer import OnnxGraph
-from facet.detector.weights import load_weights
-
-P_NET_OUTPUTS = R_NET_OUTPUTS = 5
-O_NET_OUTPUTS = 15
-R_NET_SIDE, O_NET_SIDE = 24, 48
-"""Sides, in pixels, of the square crops that R-Net and O-Net take."""
+from facet.detector.mtcnn_models import O_NET_OUTPUTS, O_NET_SIDE, P_NET_OUTPUTS, R_NET_OUTPUTS, R_NET_SIDE
+from tools.models.onnx_writer import OnnxGraph
+from tools.models.weights import load_weights
 
 _CHANNEL_BLOCK = 16  # float32 lanes of the widest blocked layout (AVX-512)
 

@@ -18,22 +18,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from facet.detector import mtcnn_screen_steps as steps
-from facet.detector.mtcnn_graphs import (
-    R_NET_SIDE,
-    logit,
-    max_prelu,
-    mix,
-    p_net_features,
-    r_net_features,
-    r_net_mixing,
-)
-from facet.detector.onnx_writer import DATA_TYPES, OnnxGraph
+from facet.detector.mtcnn_models import R_NET_SIDE
+from tools.models import screen_steps as steps
+from tools.models.graphs import logit, max_prelu, mix, p_net_features, r_net_features, r_net_mixing
+from tools.models.onnx_writer import DATA_TYPES, OnnxGraph
 
 Array = NDArray[Any]
-
-P_NET_LEAST = 0.4
-"""P-Net's screen keeps what reaches this logit, a little less than the default threshold's."""
 
 _LARGEST_WEIGHT = 63
 """7 bits: where a processor adds products of 8 bits in pairs of 16 (AVX2), two larger ones would not fit."""
@@ -43,7 +33,7 @@ _LARGEST_WEIGHT = 63
 class LearnedScreen:
     """The layers of P-Net's screen: from features, a convolution of `kernel`, (3, 3, 16, n), with `bias`, (n,), and
     ReLU; `head`, (n,), makes a score of the result, which must not be below `cut`. `steps`, (n,), are those of the
-    hidden units. `python -m benchmarks.detector.train_screen` makes the file.
+    hidden units. `python -m tools.train_screen` makes the file.
     """
 
     PATH: ClassVar = Path(__file__).with_name("p_net_screen.npz")

@@ -8,7 +8,7 @@ import lz4.frame
 import numpy as np
 import pytest
 
-from facet.detector.weights import NETWORKS, WeightsError, find_weights, load_weights, read_arrays, weights_digest
+from tools.models.weights import NETWORKS, WeightsError, find_weights, load_weights, read_arrays, weights_digest
 
 
 def test_weights_are_joblibs() -> None:

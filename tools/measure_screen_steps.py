@@ -1,6 +1,6 @@
-"""Measures the steps of the detector's 8-bit screens and prints `facet/detector/mtcnn_screen_steps.py`.
+"""Measures the steps of the detector's 8-bit screens and prints `tools/models/screen_steps.py`.
 
-    python -m benchmarks.detector.screen_steps [--data FOLDER] > facet/detector/mtcnn_screen_steps.py
+    python -m tools.measure_screen_steps [--data FOLDER] > tools/models/screen_steps.py
 
 A channel's step is the smallest with which the activations of all photos fit 8 bits.
 """
@@ -16,16 +16,16 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from benchmarks.detector.pictures import data_folder, photos
-from facet.detector.mtcnn_graphs import mix, p_net_features, r_net_features, r_net_mixing
 from facet.detector.mtcnn_opencv import MtcnnOpenCV
-from facet.detector.onnx_writer import OnnxGraph
-from facet.detector.weights import load_weights
+from tools.models.graphs import mix, p_net_features, r_net_features, r_net_mixing
+from tools.models.onnx_writer import OnnxGraph
+from tools.models.weights import load_weights
 
 _ZEROS = {"P_NET_FEATURES": 90, "R_NET_FEATURES": 60, "R_NET_POOLED": 130, "R_NET_SUMS": 140}
 _COMMENT = '''\
 """What a unit of the 8-bit screens stands for in each channel, and the unit that is zero.
 
-Made by `python -m benchmarks.detector.screen_steps` from what the networks hold on photos.
+Made by `python -m tools.measure_screen_steps` from what the networks hold on photos.
 """
 
 # fmt: off
