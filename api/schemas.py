@@ -254,7 +254,7 @@ class Reprocessing(BaseModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    flow_run: FlowRun | None = Field(description="The flow run that has it in hand, or had it last.")
+    flow_run: FlowRun | None = Field(description="The flow run that works on it, or did so last.")
     links: ReprocessingLinks
 
 

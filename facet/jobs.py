@@ -57,7 +57,7 @@ class ImageJob(BaseModel):
 
     failure: Failure | None = None
     """The image cannot be processed: it is to be failed."""
-    setback: Failure | None = None
+    retryable: Failure | None = None
     """A part of the service does not answer: the image is to be tried again later."""
     lost: bool = False
     """Another claim, or a deletion, has taken the image over: this run has no more say."""
@@ -67,7 +67,7 @@ class ImageJob(BaseModel):
 
     @property
     def live(self) -> bool:
-        return not (self.failure or self.setback or self.lost or self.yielded)
+        return not (self.failure or self.retryable or self.lost or self.yielded)
 
     @property
     def outcome(self) -> str:
@@ -75,7 +75,7 @@ class ImageJob(BaseModel):
             return "left to another run"
         if self.yielded:
             return "left to a later run"
-        if error := self.failure or self.setback:
+        if error := self.failure or self.retryable:
             return f"{'failed' if self.failure else 'to be tried again'}: {error.reason}"
         return f"{len(self.faces)} {'face' if len(self.faces) == 1 else 'faces'}"
 

@@ -43,7 +43,7 @@ def detect_faces(image_ids: list[UUID]) -> State[None]:
     flow_run = context.flow_run
     run_id = _run_id(flow_run.idempotency_key, flow_run.id)
     jobs = services.claims.open(image_ids, run_id=run_id, flow_run_id=flow_run.id, flow_run_name=flow_run.name)
-    with _handed_back(run_id, services), services.claims.leased(run_id), _set_back(run_id, jobs, services):
+    with _handed_back(run_id, services), services.claims.leased(run_id), _retried_later(run_id, jobs, services):
         pictures = Pictures(services.store, services.decoder, enough=services.settings.max_side)
         jobs = fetch(jobs, pictures, services.image_urls)
         max_side = services.settings.max_side
@@ -55,7 +55,7 @@ def detect_faces(image_ids: list[UUID]) -> State[None]:
         called_back = callback(image_ids, services.deliveries, return_state=True)
     _dispatch_next(services)
     _report(image_ids, jobs, services)
-    unsuccessful = [job for job in jobs if job.failure or job.setback]
+    unsuccessful = [job for job in jobs if job.failure or job.retryable]
     if unsuccessful:
         return Failed(message=f"{len(unsuccessful)} of {len(jobs)} image(s) failed: {unsuccessful[0].outcome}")
     if not called_back.is_completed():
@@ -85,7 +85,7 @@ def _handed_back(run_id: UUID, services: Services) -> Iterator[None]:
 
 
 @contextmanager
-def _set_back(run_id: UUID, jobs: Jobs, services: Services) -> Iterator[None]:
+def _retried_later(run_id: UUID, jobs: Jobs, services: Services) -> Iterator[None]:
     """Where the database does not answer for longer than a task tries, wait for it: no image is to blame.
 
     A run that ended here without a word would have its images charged an attempt, as one that crashed.
@@ -97,11 +97,11 @@ def _set_back(run_id: UUID, jobs: Jobs, services: Services) -> Iterator[None]:
         until = time.monotonic() + services.settings.run_seconds
         while time.monotonic() < until:
             try:
-                services.claims.set_back_all(jobs, outage)
+                services.claims.retry_all_later(jobs, outage)
                 services.claims.close(run_id)
                 break
             except Unavailable as still:
-                get_run_logger().warning("The images are set back when it answers: %s", still)
+                get_run_logger().warning("The images go back to the queue when it answers: %s", still)
                 time.sleep(_ASK_SECONDS)
         raise
 
@@ -111,8 +111,8 @@ def _end_the_rest(jobs: Jobs, services: Services) -> None:
         try:
             if job.failure:
                 services.claims.fail(job, job.failure)
-            elif job.setback:
-                services.claims.set_back(job, job.setback)
+            elif job.retryable:
+                services.claims.retry_later(job, job.retryable)
             elif job.yielded:
                 services.claims.release(job)
         except LostClaim:

@@ -20,7 +20,7 @@ from prefect.states import Cancelled, Completed
 from deployments.prefect.flow_runs import get_dispatcher
 from facet.errors import Unavailable
 from facet.persistence.models import ReprocessingState
-from facet.reprocessing.feeder import NotInHand, Step
+from facet.reprocessing.feeder import NotClaimed, Step
 from facet.reprocessing.report import as_markdown, read_report
 from facet.reprocessing.request import ReprocessingRequest
 from facet.services import Services, get_services
@@ -47,7 +47,7 @@ def reprocess(request: ReprocessingRequest | None = None, reprocessing_id: UUID 
     try:
         services.feeder.begin(reprocessing_id, flow_run_id, detector)
         step = _feed(services, reprocessing_id, flow_run_id)
-    except NotInHand as error:
+    except NotClaimed as error:
         return Completed(message=f"Nothing to do: {error}")
     how_far = f"{step.taken - step.open} of {step.total} images"
     if step.waits_for:

@@ -25,7 +25,7 @@ def detect(
 ) -> Jobs:
     """Decode each picture, find its faces and draw them, a few pictures at a time, while their pixels are in hand.
 
-    Those few are noted as in hand first: if the process dies of them, they alone are charged an attempt.
+    Those few are noted as in progress first: if the process dies of them, they alone are charged an attempt.
     """
 
     def decode(job: ImageJob) -> ImageJob:
@@ -37,7 +37,7 @@ def detect(
         if done and claims.must_yield(run_id):
             done += [job.with_changes(yielded=True) for job in jobs[len(done) :]]
             break
-        claims.take_in_hand(run_id, chunk)
+        claims.mark_in_progress(run_id, chunk)
         decoded = each_image("decode", chunk, decode)
         live = [job for job in decoded if job.live]
         found = iter(_detect(live, [pictures.pixels(job) for job in live], detector, max_side))

@@ -34,7 +34,7 @@ TRANSIENT_RETRIES: dict[str, Any] = {
 def each_image(step: str, jobs: Sequence[ImageJob], work: Callable[[ImageJob], ImageJob], *, threads: int = 1) -> Jobs:
     """Do `work` for every live job. What cannot be done is noted in the job; what is transient raises Unavailable.
 
-    Prefect then tries the task again, and all of it is safe to repeat; the last try sets the image back instead.
+    Prefect then tries the task again, and all of it is safe to repeat; the last try puts the image back in the queue instead.
     `threads` lets work that waits for others (store, database) overlap.
     """
 
@@ -60,7 +60,7 @@ def each_image(step: str, jobs: Sequence[ImageJob], work: Callable[[ImageJob], I
         if isinstance(result, Unavailable):
             if task_run.run_count <= RETRIES:
                 raise result
-            result = job.with_changes(setback=Failure(code=result.code, reason=str(result)))
+            result = job.with_changes(retryable=Failure(code=result.code, reason=str(result)))
         elif isinstance(result, Exception):
             result = note(job, result)
         seconds = round(result.timings.get(step, 0) + seconds, 4)  # a step may go on in a later task
@@ -77,7 +77,7 @@ def all_images(step: str, jobs: Sequence[ImageJob], work: Callable[[list[ImageJo
     except Unavailable as error:
         if task_run.run_count <= RETRIES:
             raise
-        done = [job.with_changes(setback=Failure(code=error.code, reason=str(error))) for job in live]
+        done = [job.with_changes(retryable=Failure(code=error.code, reason=str(error))) for job in live]
     except Exception:
         return each_image(step, jobs, lambda job: work([job])[0])
     seconds = round(seconds_since(begun) / max(1, len(live)), 4)

@@ -23,7 +23,7 @@ def fetch(jobs: Jobs, pictures: Pictures, image_urls: ImageUrls) -> Jobs:
         try:
             job, data = image_urls.fetch(job)
         except NotFetched as error:
-            return job.with_changes(setback=Failure(code=error.code, reason=str(error)))
+            return job.with_changes(retryable=Failure(code=error.code, reason=str(error)))
         pictures.keep_original(job, data)
         return job
 

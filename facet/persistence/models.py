@@ -80,7 +80,8 @@ class Image(Base):
     `result_epoch` is that of the result to be read: its faces and its annotated picture.
     An image that is to be fetched from `image_url` has no original, and nothing is known of it, until the claim of
     `fetched_epoch` has stored it.
-    `attempts` counts what it may be to blame for, `outages` how often it was set back by a part that did not answer.
+    `attempts` counts what it may be to blame for, `outages` how often it was put off by a part that did not answer.
+    `isolated`: it gets a run of its own, since a process died while it was in progress.
     `owner` is that of the API key that submitted it, None where none was needed.
     `reprocessing_id` is set from when a reprocessing takes the image until its new detection has ended.
     """
@@ -118,7 +119,7 @@ class Image(Base):
     result_epoch: Mapped[int | None]
     attempts: Mapped[int] = mapped_column(default=0)
     outages: Mapped[int] = mapped_column(default=0, server_default="0")
-    alone: Mapped[bool] = mapped_column(default=False)
+    isolated: Mapped[bool] = mapped_column("alone", default=False)
     run_id: Mapped[UUID | None] = mapped_column(ForeignKey("runs.id", ondelete="SET NULL"), index=True)
     reprocessing_id: Mapped[UUID | None]
     failure_code: Mapped[str | None] = mapped_column(String(40))
@@ -207,7 +208,7 @@ class Run(Base):
     started_at: Mapped[datetime | None]
     lease_until: Mapped[datetime | None]
     deadline: Mapped[datetime | None]
-    in_hand: Mapped[list[Any]] = mapped_column(default=list)
+    in_progress: Mapped[list[Any]] = mapped_column("in_hand", default=list)
     finished_at: Mapped[datetime | None]
 
     images: Mapped[list[Image]] = relationship(back_populates="run", foreign_keys=[Image.run_id])
@@ -217,7 +218,7 @@ class Delivery(Base):
     """One result to be told to its sender; its id is the event's id, and `body` its very bytes, on every attempt.
 
     `failures` are those of the present round of the retry schedule; a redelivery begins a new round.
-    While `lease_until` is to come, one sender has the delivery in hand, and no other takes it.
+    While `lease_until` is to come, one sender has claimed the delivery, and no other takes it.
     """
 
     __tablename__ = "deliveries"
@@ -297,10 +298,10 @@ class ApiKey(Base):
 
 
 class Reprocessing(Base):
-    """A request to detect anew in many stored images, and how far that is.
+    """A request to detect again in many stored images, and how far that is.
 
     Images are taken in the order of (created_at, id); the cursor is the last one that was looked at, taken or not.
-    While `lease_until` is to come, the flow run `flow_run_id` has it in hand; `runs` are those that have ended before.
+    While `lease_until` is to come, the flow run `flow_run_id` works on it; `runs` are those that have ended before.
     """
 
     __tablename__ = "reprocessings"

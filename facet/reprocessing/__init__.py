@@ -1,4 +1,4 @@
-"""Bulk reprocessing: detect anew in many stored images, at a lower priority, each of them once.
+"""Bulk reprocessing: detect again in many stored images, at a lower priority, each of them once.
 
 `request` says which images and how, `reprocessings` is the operator's side (ask for it, pause, resume, cancel),
 `feeder` the flow's side (take images, a bounded number at a time), `reprocessed_images` what claims note of each

@@ -26,8 +26,8 @@ from facet.reprocessing.request import ReprocessingRequest
 from facet.settings import Settings
 
 
-class NotInHand(Exception):
-    """Another flow run has the reprocessing in hand, or it is not there."""
+class NotClaimed(Exception):
+    """Another flow run works on the reprocessing, or it is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +57,17 @@ class Feeder:
         self._window = min((settings.max_runs + 1) * self._batch, max(1, settings.max_queue // 2))
 
     def begin(self, reprocessing_id: UUID, flow_run_id: UUID, detector: str) -> Reprocessing:
-        """Take it in hand for this flow run, and count its images if nobody has; one that is paused goes on.
+        """Claim it for this flow run, and count its images if nobody has; one that is paused goes on.
 
-        Raises NotInHand.
+        Raises NotClaimed.
         """
         with self._database.write() as session:
             row = session.get(Reprocessing, reprocessing_id, with_for_update=True)
             now = self._database.now(session)
             if row is None:
-                raise NotInHand(f"There is no reprocessing {reprocessing_id}.")
+                raise NotClaimed(f"There is no reprocessing {reprocessing_id}.")
             if row.flow_run_id not in (None, flow_run_id) and row.lease_until and row.lease_until > now:
-                raise NotInHand(f"Flow run {row.flow_run_id} has reprocessing {reprocessing_id} in hand.")
+                raise NotClaimed(f"Flow run {row.flow_run_id} works on reprocessing {reprocessing_id}.")
             row.flow_run_id, row.lease_until = flow_run_id, now + self._lease
             row.started_at = row.started_at or now
             row.detector = row.detector or detector
@@ -91,7 +91,7 @@ class Feeder:
     def step(self, reprocessing_id: UUID, flow_run_id: UUID) -> Step:
         """Renew the lease, take more images if there is room, and complete it when the last has ended.
 
-        Raises NotInHand when the lease was lost, and nothing is done.
+        Raises NotClaimed when the lease was lost, and nothing is done.
         """
         with self._database.read() as session:
             row = session.get_one(Reprocessing, reprocessing_id)
@@ -104,7 +104,7 @@ class Feeder:
         with self._database.write() as session:
             former, row = row, session.get_one(Reprocessing, reprocessing_id, with_for_update=True)
             if row.flow_run_id != flow_run_id:
-                raise NotInHand(f"Flow run {row.flow_run_id} has taken reprocessing {reprocessing_id} over.")
+                raise NotClaimed(f"Flow run {row.flow_run_id} has taken reprocessing {reprocessing_id} over.")
             now = self._database.now(session)
             row.lease_until = now + self._lease
             if row.state is ReprocessingState.ACTIVE and feeds and row.cursor_id == former.cursor_id:

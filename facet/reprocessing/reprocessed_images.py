@@ -44,7 +44,7 @@ def take(image: Image, reprocessing: Reprocessing, faces: int, now: datetime) ->
     )
     image.requeue()
     image.reprocessing_id, image.lane, image.available_at = reprocessing.id, Lane.BULK, now
-    image.attempts, image.outages, image.alone = 0, 0, False
+    image.attempts, image.outages, image.isolated = 0, 0, False
     image.failure_code = image.failure_reason = None
     if request.min_confidence is not None:
         image.min_confidence = request.min_confidence

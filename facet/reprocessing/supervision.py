@@ -1,4 +1,4 @@
-"""Sees to it that a flow run has the first active reprocessing in hand, and that what is done to the run is done to it.
+"""Sees to it that a flow run works on the first active reprocessing, and that what is done to the run is done to it.
 
 A flow run that died is replaced, and the new one goes on where it was; one that was cancelled in the Prefect UI cancels
 its reprocessing, one that was suspended pauses it. Any number of processes may look at once: the key under which a run
@@ -77,7 +77,7 @@ class ReprocessSupervision:
             row = session.get_one(Reprocessing, row.id, with_for_update=True)
             if row.flow_run_id is None:  # unless the run itself was quicker
                 row.flow_run_id = flow_run_id
-        log.info("Flow run %s takes reprocessing %s in hand.", flow_run_id, row.id)
+        log.info("Flow run %s takes reprocessing %s.", flow_run_id, row.id)
         return True
 
     def _follow(self, row: Reprocessing, status: FlowRunStatus) -> None:

@@ -70,7 +70,7 @@ class Claims:
                 run = Run(id=run_id, created_at=now)
                 session.add(run)
             run.flow_run_id, run.flow_run_name = flow_run_id, flow_run_name
-            run.state, run.finished_at, run.in_hand = RunState.RUNNING, None, []
+            run.state, run.finished_at, run.in_progress = RunState.RUNNING, None, []
             run.started_at = now
             run.lease_until = now + timedelta(seconds=self._settings.lease_seconds)
             run.deadline = now + timedelta(seconds=self._settings.run_seconds)
@@ -156,10 +156,10 @@ class Claims:
                 .values(lease_until=until)
             )
 
-    def take_in_hand(self, run_id: UUID, jobs: Sequence[ImageJob]) -> None:
+    def mark_in_progress(self, run_id: UUID, jobs: Sequence[ImageJob]) -> None:
         """Note what is worked on from here, for it is to blame if the process dies."""
         with self._database.write() as session:
-            session.execute(update(Run).where(Run.id == run_id).values(in_hand=[str(job.image_id) for job in jobs]))
+            session.execute(update(Run).where(Run.id == run_id).values(in_progress=[str(job.image_id) for job in jobs]))
 
     def store_original(self, job: ImageJob, header: Header, size_bytes: int, sha256: str) -> None:
         """Make what this claim has fetched the image's original. Raises LostClaim."""
@@ -249,7 +249,7 @@ class Claims:
                 self.end(session, image, ImageStatus.FAILED, failure)
             return image is not None
 
-    def set_back(self, job: ImageJob, setback: Failure) -> bool:
+    def retry_later(self, job: ImageJob, failure: Failure) -> bool:
         """Put the image back in the queue for later, or fail it after too many attempts. Raises LostClaim.
 
         An outage of a part of the service, for which no image is to blame, is waited out for about a day.
@@ -257,16 +257,16 @@ class Claims:
         """
         with self._database.write() as session:
             image = self._own(session, job)
-            if setback.code != Unavailable.code:
-                return self.charge(session, image, setback)
+            if failure.code != Unavailable.code:
+                return self.charge(session, image, failure)
             image.outages += 1
-            return self._later(session, image, setback, image.outages, self._settings.max_outages)
+            return self._later(session, image, failure, image.outages, self._settings.max_outages)
 
-    def set_back_all(self, jobs: Sequence[ImageJob], outage: Failure) -> None:
+    def retry_all_later(self, jobs: Sequence[ImageJob], outage: Failure) -> None:
         """Put those of the images back in the queue that are not ended and still claimed."""
         for job in jobs:
             with suppress(LostClaim):
-                self.set_back(job, outage)
+                self.retry_later(job, outage)
 
     def must_yield(self, run_id: UUID) -> bool:
         """Whether this is a bulk run, and interactive work waits for its slot: the oldest bulk runs yield first."""
@@ -292,16 +292,16 @@ class Claims:
         with self._database.write() as session:
             self._own(session, job).requeue()
 
-    def charge(self, session: Session, image: Image, setback: Failure, *, alone: bool = False) -> bool:
+    def charge(self, session: Session, image: Image, failure: Failure, *, isolated: bool = False) -> bool:
         """Charge the image an attempt: back to the queue, or failed when that was its last."""
         image.attempts += 1
-        image.alone = alone
-        return self._later(session, image, setback, image.attempts, self._settings.max_attempts)
+        image.isolated = isolated
+        return self._later(session, image, failure, image.attempts, self._settings.max_attempts)
 
-    def _later(self, session: Session, image: Image, setback: Failure, tries: int, most: int) -> bool:
+    def _later(self, session: Session, image: Image, failure: Failure, tries: int, most: int) -> bool:
         if tries >= most:
-            reason = f"Given up after {tries} attempts. {setback.reason}"
-            self.end(session, image, ImageStatus.FAILED, Failure(code=setback.code, reason=reason))
+            reason = f"Given up after {tries} attempts. {failure.reason}"
+            self.end(session, image, ImageStatus.FAILED, Failure(code=failure.code, reason=reason))
             return False
         image.requeue()
         image.available_at = self._database.now(session) + min(
@@ -329,15 +329,15 @@ class Claims:
             session.execute(
                 update(Run)
                 .where(Run.id == run_id, Run.state == RunState.RUNNING)
-                .values(state=RunState.RESERVED, lease_until=None, in_hand=[])
+                .values(state=RunState.RESERVED, lease_until=None, in_progress=[])
             )
 
     def close(self, run_id: UUID) -> None:
-        """The run has ended by itself, with each of its images ended or set back: its slot is free."""
+        """The run has ended by itself, with each of its images ended or put back: its slot is free."""
         with self._database.write() as session:
             now = self._database.now(session)
             session.execute(
-                update(Run).where(Run.id == run_id).values(state=RunState.OVER, finished_at=now, in_hand=[])
+                update(Run).where(Run.id == run_id).values(state=RunState.OVER, finished_at=now, in_progress=[])
             )
 
     @staticmethod

@@ -132,10 +132,10 @@ class Dispatcher:
             ).all()
             if not images:
                 return None
-            if images[0].alone:
+            if images[0].isolated:
                 batch = list(images[:1])
             else:  # a slow server of an image_url delays none whose picture is here
-                batch = _bounded([i for i in images if not i.alone and i.is_stored is images[0].is_stored])
+                batch = _bounded([i for i in images if not i.isolated and i.is_stored is images[0].is_stored])
             run = Run(id=uuid4(), lane=lane, size=len(batch), created_at=self._database.now(session))
             session.add(run)
             session.flush()
@@ -263,14 +263,14 @@ class Dispatcher:
     def _free(self, session: Session, run: Run, run_status: FlowRunStatus) -> None:
         """Free a run's slot, and let its unfinished images go the way that its status asks for."""
         started = run.state is RunState.RUNNING
-        in_hand = set(run.in_hand)
-        run.state, run.finished_at, run.in_hand = RunState.OVER, self._database.now(session), []
+        in_progress = set(run.in_progress)
+        run.state, run.finished_at, run.in_progress = RunState.OVER, self._database.now(session), []
         for image in self._unfinished(session, run):
             if run_status is FlowRunStatus.CANCELLED:
                 image.claim_epoch += 1
                 self._claims.end(session, image, ImageStatus.CANCELLED, CANCELLED)
-            elif started and run_status not in BLAMELESS and (not in_hand or str(image.id) in in_hand):
-                self._claims.charge(session, image, CRASHED, alone=True)
+            elif started and run_status not in BLAMELESS and (not in_progress or str(image.id) in in_progress):
+                self._claims.charge(session, image, CRASHED, isolated=True)
             else:
                 image.requeue()
                 image.available_at = self._database.now(session) + (timedelta() if started else _RELEASE_DELAY)

@@ -109,7 +109,7 @@ def test_writes_of_a_lost_claim_change_nothing(database: Database, claims: Claim
     assert claims.complete([old]).lost == {image.id}
     for write in (
         lambda: claims.fail(old, FAILURE),
-        lambda: claims.set_back(old, FAILURE),
+        lambda: claims.retry_later(old, FAILURE),
     ):
         with pytest.raises(LostClaim):
             write()
@@ -135,27 +135,27 @@ def test_a_failed_image_owes_its_sender_the_reason(database: Database, claims: C
 
 
 @pytest.mark.parametrize(("code", "attempts"), [("image-url-unavailable", 3), ("unavailable", 20)])
-def test_a_setback_puts_the_image_back_for_later_and_at_last_fails_it(
+def test_a_retryable_failure_puts_the_image_back_for_later_and_at_last_fails_it(
     database: Database, settings: Settings, code: str, attempts: int
 ) -> None:
     claims = Claims(database, settings.model_copy(update={"max_outages": 20}))
     [image] = add_images(database, 1)
-    setback = Failure(code=code, reason="It does not answer.")
+    failure = Failure(code=code, reason="It does not answer.")
     for _ in range(attempts - 1):
         _, [job] = open_run(claims, [image])
-        assert claims.set_back(job, setback)
+        assert claims.retry_later(job, failure)
         waiting = reload(database, image)
         assert (waiting.status, waiting.run_id) == (ImageStatus.QUEUED, None)
         with database.read() as session:
             now = database.now(session)
         assert timedelta(seconds=4) < waiting.available_at - now <= timedelta(minutes=5)
     _, [job] = open_run(claims, [image])
-    assert not claims.set_back(job, setback)
+    assert not claims.retry_later(job, failure)
     failed = reload(database, image)
     assert failed.status is ImageStatus.FAILED
     assert failed.failure_reason == f"Given up after {attempts} attempts. It does not answer."
     _, [job] = open_run(claims, [image])
-    assert claims.set_back(job, setback), "who retries a failed image gives it all its attempts again"
+    assert claims.retry_later(job, failure), "who retries a failed image gives it all its attempts again"
 
 
 def test_a_lease_is_renewed_up_to_the_deadline(database: Database, claims: Claims) -> None:

@@ -119,7 +119,7 @@ def test_a_dispatcher_killed_before_its_call_to_prefect_loses_nothing(
     assert prefect.images == {run_id: [image.id]}
 
 
-def test_an_expired_lease_charges_only_what_was_in_hand_which_is_then_tried_alone(
+def test_an_expired_lease_charges_only_what_was_in_progress_which_is_then_isolated(
     database: Database, claims: Claims, dispatcher: Dispatcher, prefect: RecordedFlowRuns
 ) -> None:
     images = add_images(database, 3)
@@ -128,7 +128,7 @@ def test_an_expired_lease_charges_only_what_was_in_hand_which_is_then_tried_alon
     jobs = claims.open(
         [i.id for i in images], run_id=run_id, flow_run_id=prefect.created[run_id].flow_run_id, flow_run_name="run"
     )
-    claims.take_in_hand(run_id, jobs[1:2])
+    claims.mark_in_progress(run_id, jobs[1:2])
     with database.write() as session:
         session.execute(update(Run).values(lease_until=Run.created_at))
     dispatcher.dispatch()
@@ -293,7 +293,7 @@ def test_a_run_that_is_handed_back_waits_uncharged_to_be_taken_up_again(
     [run_id] = prefect.created
     start(claims, prefect, run_id)
     with database.write() as session:
-        session.execute(update(Run).values(in_hand=[str(images[0].id)], lease_until=Run.created_at))
+        session.execute(update(Run).values(in_progress=[str(images[0].id)], lease_until=Run.created_at))
     claims.hand_back(run_id)
     dispatcher.dispatch()
     assert in_flight(database) == 1, "no worker has taken it up yet, and none is too late"

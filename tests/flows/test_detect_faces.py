@@ -21,7 +21,7 @@ from facet.persistence.models import Image, ImageStatus, Lane, Run, RunState
 from facet.pictures.codec import decode
 from facet.services import Services
 from facet.settings import Settings
-from flows.detect_faces import _handed_back, _set_back
+from flows.detect_faces import _handed_back, _retried_later
 from tasks.for_show import for_show
 from tests.faults.proxy import FaultProxy, Mode, Way
 from tests.support.databases import make_tables
@@ -171,12 +171,12 @@ def test_a_run_that_its_worker_ends_is_handed_back_with_nobody_charged(tmp_path:
     jobs = services.claims.open(
         [image.id for image in images], run_id=(run_id := uuid4()), flow_run_id=uuid4(), flow_run_name="run"
     )
-    services.claims.take_in_hand(run_id, jobs)
+    services.claims.mark_in_progress(run_id, jobs)
     with pytest.raises(TerminationSignal), _handed_back(run_id, services), services.claims.leased(run_id):
         raise TerminationSignal(signal.SIGTERM)
     with services.database.read() as session:
         run = session.get_one(Run, run_id)
-    assert (run.state, run.in_hand) == (RunState.RESERVED, [])
+    assert (run.state, run.in_progress) == (RunState.RESERVED, [])
     services.database.close()
 
 
@@ -186,13 +186,13 @@ def test_a_run_that_an_outage_ends_sets_its_images_back_with_nobody_charged(tmp_
     images = add_images(services.database, 2)
     ids = [image.id for image in images]
     jobs = services.claims.open(ids, run_id=(run_id := uuid4()), flow_run_id=uuid4(), flow_run_name="run")
-    services.claims.take_in_hand(run_id, jobs)
+    services.claims.mark_in_progress(run_id, jobs)
     services.claims.fail(jobs[0], Failure(code="undecodable", reason="It is broken."))
     with (
         disable_run_logger(),
         pytest.raises(Unavailable, match="SQLITE_READONLY"),
         services.claims.leased(run_id),
-        _set_back(run_id, jobs, services),
+        _retried_later(run_id, jobs, services),
     ):
         with services.database.read() as session:  # until this connection is dropped, nothing can be written
             session.execute(text("PRAGMA query_only=ON"))
@@ -200,7 +200,7 @@ def test_a_run_that_an_outage_ends_sets_its_images_back_with_nobody_charged(tmp_
     with services.database.read() as session:
         run = session.get_one(Run, run_id)
         failed, waiting = (session.get_one(Image, image_id) for image_id in ids)
-    assert (run.state, run.in_hand) == (RunState.OVER, [])
+    assert (run.state, run.in_progress) == (RunState.OVER, [])
     assert (failed.status, failed.failure_code) == (ImageStatus.FAILED, "undecodable")
     assert (waiting.status, waiting.run_id) == (ImageStatus.QUEUED, None)
     assert (waiting.attempts, waiting.outages) == (0, 1)

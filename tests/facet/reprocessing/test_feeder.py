@@ -21,7 +21,7 @@ from facet.persistence.models import (
     Reprocessing,
 )
 from facet.persistence.models import ReprocessingState as State
-from facet.reprocessing.feeder import Feeder, NotInHand
+from facet.reprocessing.feeder import Feeder, NotClaimed
 from facet.reprocessing.report import as_markdown, read_report
 from facet.reprocessing.reprocessings import ReprocessingOver, Reprocessings
 from facet.reprocessing.request import ReprocessingRequest
@@ -225,12 +225,12 @@ def test_one_that_is_killed_goes_on_where_it_was_and_its_first_run_is_put_off(
     reprocessing_id = begin(reprocessings, feeder)
     feeder.step(reprocessing_id, RUN)
     second = uuid4()
-    with pytest.raises(NotInHand):
+    with pytest.raises(NotClaimed):
         feeder.begin(reprocessing_id, second, NEW)
     with database.write() as session:
         session.execute(update(Reprocessing).values(lease_until=Reprocessing.created_at))
     feeder.begin(reprocessing_id, second, "mtcnn 3")
-    with pytest.raises(NotInHand):
+    with pytest.raises(NotClaimed):
         feeder.step(reprocessing_id, RUN)
     detect(open_images(database), detector=NEW)
     while feeder.step(reprocessing_id, second).state is State.ACTIVE:

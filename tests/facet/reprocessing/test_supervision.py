@@ -1,4 +1,4 @@
-"""That a flow run has each reprocessing in hand; Prefect is a record of calls here, and real in tests/flows."""
+"""That a flow run works on each reprocessing; Prefect is a record of calls here, and real in tests/flows."""
 
 from collections.abc import Sequence
 from datetime import timedelta
