@@ -13,7 +13,7 @@ def links(image: Image, settings: Settings) -> schemas.Links:
     return schemas.Links(
         self=url,
         original=f"{url}/original",
-        annotated=None if image.annotate is Annotation.NONE else f"{url}/annotated",
+        annotated=None if image.annotation is Annotation.NONE else f"{url}/annotated",
         flow_run=f"{url}/flow-run",
     )
 
@@ -41,7 +41,7 @@ def full(image: Image, settings: Settings, who: Principal) -> schemas.Image:
         height=image.height,
         min_confidence=image.min_confidence,
         min_face_size=image.min_face_size,
-        annotate=image.annotate,
+        annotate=image.annotation,
         faces=[_face(face, image) for face in image.faces],
         detector=image.detector,
         timings=image.timings,

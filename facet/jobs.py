@@ -47,7 +47,7 @@ class ImageJob(BaseModel):
     callback_url: str | None
     min_confidence: float
     min_face_size: int
-    annotate: AskedAnnotation
+    annotation: AskedAnnotation
 
     width: int = 0
     height: int = 0

@@ -21,7 +21,7 @@ def draw_each(jobs: Sequence[ImageJob], pictures: Pictures) -> Jobs:
     """Draw the annotated picture of each live job that asks for one and has none in hand."""
 
     def work(job: ImageJob) -> ImageJob:
-        if job.annotate is not Annotation.NONE:
+        if job.annotation is not Annotation.NONE:
             pictures.annotated(job)
         return job
 

@@ -34,7 +34,7 @@ TRANSIENT_RETRIES: dict[str, Any] = {
 def each_image(step: str, jobs: Sequence[ImageJob], work: Callable[[ImageJob], ImageJob], *, threads: int = 1) -> Jobs:
     """Do `work` for every live job. What cannot be done is noted in the job; what is transient raises Unavailable.
 
-    Prefect then tries the task again, and all of it is safe to repeat; the last try puts the image back in the queue instead.
+    Prefect then tries the task again, and all of it is safe to repeat; the last try marks the image `retryable`.
     `threads` lets work that waits for others (store, database) overlap.
     """
 

@@ -24,7 +24,7 @@ def upload(jobs: Jobs, pictures: Pictures, objects: ObjectStore, claims: Claims,
     """Store each annotated picture, then make the new results the ones that are read."""
 
     def store(job: ImageJob) -> ImageJob:
-        if job.annotate is not Annotation.NONE:
+        if job.annotation is not Annotation.NONE:
             objects.put(job.annotated_key, pictures.annotated(job), "image/jpeg")
         return job
 
@@ -41,7 +41,7 @@ def upload(jobs: Jobs, pictures: Pictures, objects: ObjectStore, claims: Claims,
     stored = each_image("upload", jobs, store, threads=IO_THREADS)
     done = all_images("complete", stored, complete)
     with for_show():
-        _show([job for job in done if job.live and job.annotate is not Annotation.NONE], links)
+        _show([job for job in done if job.live and job.annotation is not Annotation.NONE], links)
     return done
 
 

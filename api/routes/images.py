@@ -72,7 +72,7 @@ def get_annotated(
     image = find(state, image_id, who)
     if image.result_epoch is None:
         raise Problem(404, *_why_not_annotated(image))
-    style = style or image.annotate
+    style = style or image.annotation
     headers = _HEADERS | {
         "Content-Disposition": f'inline; filename="{image.id}-{style}.jpg"',
         "ETag": f'"{image.result_epoch}-{style}-{max_side or 0}"',
@@ -128,7 +128,7 @@ def _why_not_annotated(image: Image) -> tuple[str, str]:
             "not-yet",
             f"The image is {image.status}; its annotated picture is not there yet. Try again shortly.",
         )
-    if image.status is ImageStatus.COMPLETED and image.annotate is not Annotation.NONE:
+    if image.status is ImageStatus.COMPLETED and image.annotation is not Annotation.NONE:
         return (
             "gone",
             "The annotated picture was lost, and could not be drawn anew. Submit the photo again.",

@@ -201,7 +201,7 @@ def store(
                 callback_url=sent.callback_url,
                 min_confidence=settings.min_confidence if sent.min_confidence is None else sent.min_confidence,
                 min_face_size=settings.min_face_size if sent.min_face_size is None else sent.min_face_size,
-                annotate=sent.annotate,
+                annotation=sent.annotate,
                 owner=who.owner,
             )
         )

@@ -36,7 +36,7 @@ class Submission:
     callback_url: str | None
     min_confidence: float
     min_face_size: int
-    annotate: Annotation
+    annotation: Annotation
     owner: str | None = None
 
 
@@ -80,7 +80,7 @@ class Catalog:
             callback_url=submission.callback_url,
             min_confidence=submission.min_confidence,
             min_face_size=submission.min_face_size,
-            annotate=submission.annotate,
+            annotation=submission.annotation,
         )
         if submission.data is not None:
             header = self._decoder.check(submission.data)

@@ -237,7 +237,7 @@ class ObjectAudit:
         faces = [FoundFace(confidence=face.confidence, box=face.box, keypoints=face.keypoints) for face in image.faces]
         try:
             pixels = decode(self._store.get(image.original_key), max_pixels=self._max_pixels)
-            self._store.put(key, annotated(pixels, faces, image.annotate), "image/jpeg")
+            self._store.put(key, annotated(pixels, faces, image.annotation), "image/jpeg")
             log.warning("The annotated picture of image %s was gone, and is drawn anew.", image_id)
         except (ObjectNotFound, ImageError) as error:
             log.warning(

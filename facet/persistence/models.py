@@ -69,7 +69,7 @@ def _word(enum: type[StrEnum]) -> Enum:
     return Enum(enum, native_enum=False, length=16, values_callable=lambda e: [m.value for m in e])
 
 
-def _drawn_formerly(context: Any) -> bool:
+def _legacy_annotate(context: Any) -> bool:
     return bool(context.get_current_parameters()["annotation"] == Annotation.BOXES)
 
 
@@ -111,8 +111,8 @@ class Image(Base):
     callback_url: Mapped[str | None] = mapped_column(String(2000))
     min_confidence: Mapped[float] = mapped_column(Double)
     min_face_size: Mapped[int]
-    annotate: Mapped[Annotation] = mapped_column("annotation", _word(Annotation), server_default=Annotation.BOXES)
-    is_drawn: Mapped[bool] = mapped_column("annotate", default=_drawn_formerly)
+    annotation: Mapped[Annotation] = mapped_column(_word(Annotation), server_default=Annotation.BOXES)
+    legacy_annotate: Mapped[bool] = mapped_column("annotate", default=_legacy_annotate)
     """For processes of the version before, which know boxes or no picture at all; nothing else reads it."""
 
     claim_epoch: Mapped[int] = mapped_column(default=0)

@@ -65,7 +65,7 @@ class Pictures:
         if (drawn := self._annotated.get(job.image_id)) is None:
             pixels = self.pixels(job)
             faces = [face.scaled(pixels.shape[1] / job.width) for face in job.faces]
-            drawn = annotated(pixels, faces, job.annotate)
+            drawn = annotated(pixels, faces, job.annotation)
             self._annotated.put(job.image_id, drawn)
         return drawn
 

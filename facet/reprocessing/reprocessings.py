@@ -27,7 +27,7 @@ class ReprocessingOver(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Images by what became of them; `total` is None until it is counted, and what is `open` waits or is in progress."""
+    """Images by what became of them; `total` is None until it is counted; what is `open` waits or is in progress."""
 
     total: int | None
     taken: int

@@ -112,7 +112,7 @@ class Claims:
             callback_url=image.callback_url,
             min_confidence=image.min_confidence,
             min_face_size=image.min_face_size,
-            annotate=image.annotate,
+            annotation=image.annotation,
             width=image.width or 0,
             height=image.height or 0,
             timings={"waited": round((now - _asked_at(image)).total_seconds(), 3)},
@@ -216,7 +216,7 @@ class Claims:
                 if image.annotated_key not in (None, job.annotated_key):
                     replaced.append(image.annotated_key)
                 image.status, image.result_epoch, image.finished_at = ImageStatus.COMPLETED, job.epoch, now
-                image.annotated_key = None if job.annotate is Annotation.NONE else job.annotated_key
+                image.annotated_key = None if job.annotation is Annotation.NONE else job.annotated_key
                 image.detector = job.detector
                 image.timings = job.timings | {"total": round((now - _asked_at(image)).total_seconds(), 3)}
                 if reprocessed_images.complete(session, image, len(job.faces), now):

@@ -24,7 +24,7 @@ def add(
                 finished_at=None if finished is None else now - timedelta(seconds=finished * STEP_SECONDS),
                 min_confidence=0.9,
                 min_face_size=20,
-                annotate=Annotation.NONE,
+                annotation=Annotation.NONE,
             )
         )
 

@@ -70,5 +70,5 @@ def test_an_annotated_picture_has_no_metadata_of_its_original() -> None:
 
 @pytest.mark.parametrize(("sent", "meant"), [(True, "boxes"), ("false", "none"), ("0", "none"), ("blur", "blur")])
 def test_booleans_are_still_understood(sent: object, meant: str) -> None:
-    job = new_job(10, 10).model_dump() | {"annotate": sent}
-    assert ImageJob.model_validate(job).annotate == meant
+    job = new_job(10, 10).model_dump() | {"annotation": sent}
+    assert ImageJob.model_validate(job).annotation == meant

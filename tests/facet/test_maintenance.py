@@ -103,7 +103,7 @@ def accept(catalog: Catalog, **changes: Any) -> Image:
         "callback_url": URL,
         "min_confidence": 0.9,
         "min_face_size": 20,
-        "annotate": Annotation.BOXES,
+        "annotation": Annotation.BOXES,
     }
     image = catalog.store(Submission(**fields | changes))
     catalog.commit([image])

@@ -57,7 +57,7 @@ def add_images(
                 callback_url=callback_url,
                 min_confidence=0.94,
                 min_face_size=20,
-                annotate=Annotation.BOXES,
+                annotation=Annotation.BOXES,
             )
             session.add(image)
         images.append(image)

@@ -40,7 +40,7 @@ def store_completed(home: Path, url: str, pictures: list[bytes], *, annotate: bo
                 "height": headers[data].height,
                 "min_confidence": 0.94,
                 "min_face_size": 20,
-                "annotate": Annotation.BOXES if annotate else Annotation.NONE,
+                "annotation": Annotation.BOXES if annotate else Annotation.NONE,
                 "claim_epoch": 1,
                 "result_epoch": 1,
                 "detector": OLD,
