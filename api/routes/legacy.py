@@ -25,7 +25,7 @@ def submit(state: AppState, who: Submitter, sent: bodies.LegacySubmission) -> sc
     state.services.catalog.check_room()
     image = store(state, who, sent.fields, sent.refused_urls)
     state.services.catalog.commit([image])
-    state.dispatcher.nudge()
+    state.dispatcher.wake()
     return schemas.LegacyAccepted(image_id=image.id, request_id=image.request_id)
 
 

@@ -147,7 +147,7 @@ class _Submission:
                 self.state.services.idempotency.complete(session, self.hold, self.answer)
 
         self.state.services.catalog.commit(images, also)
-        self.state.dispatcher.nudge()
+        self.state.dispatcher.wake()
 
     def response(self) -> Response:
         assert self.answer

@@ -64,12 +64,12 @@ class QuickRetries:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def hurry(message: Message) -> None:
+        async def send_sooner(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == 503:
                 message["headers"] = [*message["headers"], (b"retry-after", b"0.2")]
             await send(message)
 
-        await self._app(scope, receive, hurry if scope["type"] == "http" else send)
+        await self._app(scope, receive, send_sooner if scope["type"] == "http" else send)
 
 
 def serve(host: str, port: int) -> None:

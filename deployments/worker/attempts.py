@@ -45,7 +45,7 @@ class Attempt:
         self.pid = child.pid
         self.returncode: int | None = None
         self.has_hooks = False
-        self.obituary: str | None = None
+        self.crash_message: str | None = None
 
     async def run(self, order: dict[str, Any]) -> bool:
         """Run it to its end. Returns whether the child is fit for another run."""
@@ -62,7 +62,7 @@ class Attempt:
                 self.returncode = 0
                 self._signal(signal.SIGTERM)
         if not self._done.done():
-            self._bury()
+            self._record_crash()
             return False
         self.returncode = 0
         told = self._done.result()
@@ -98,13 +98,13 @@ class Attempt:
         if "done" in message and not self._done.done():
             self._done.set_result(message)
 
-    def _bury(self) -> None:
+    def _record_crash(self) -> None:
         code = self._child.returncode or 0
-        self.obituary = self.obituary or f"The flow run's process {meaning(code)}."
+        self.crash_message = self.crash_message or f"The flow run's process {meaning(code)}."
         # Without a word, status 0 is no success; only Prefect's receipt for a reported state would make it one.
         self.returncode = 0 if self._stopped else code or 1
         if not self._stopped:
-            log.warning("Child %s ended in the midst of a flow run. %s", self.pid, self.obituary)
+            log.warning("Child %s ended in the midst of a flow run. %s", self.pid, self.crash_message)
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
@@ -115,7 +115,7 @@ class Attempt:
             await asyncio.sleep(_MEMORY_LOOK_SECONDS)
             resident = self._child.resident()
             if resident > self._limits.memory_bytes:
-                self.obituary = (
+                self.crash_message = (
                     f"The flow run's process held {resident >> 20} MB, more than FACET_CHILD_MEMORY_MB "
                     f"({self._limits.memory_bytes >> 20}) allows, and was killed by SIGKILL."
                 )

@@ -21,10 +21,10 @@ def serve(work_pool: str, slots: int, settings: Settings, *, services: bool = Tr
 
 
 async def _serve(work_pool: str, slots: int, settings: Settings, services: bool) -> None:
-    ending, hurry = asyncio.Event(), asyncio.Event()
+    ending, stop_now = asyncio.Event(), asyncio.Event()
 
     def on_signal() -> None:
-        (hurry if ending.is_set() else ending).set()
+        (stop_now if ending.is_set() else ending).set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
@@ -35,7 +35,7 @@ async def _serve(work_pool: str, slots: int, settings: Settings, services: bool)
     await asyncio.wait({work, asked}, return_when=asyncio.FIRST_COMPLETED)
     if not work.done():
         print(f"Worker {worker.name!r} takes no more flow runs, and ends.", flush=True)
-        await worker.drain(settings.worker_grace_seconds, hurry)
+        await worker.drain(settings.worker_grace_seconds, stop_now)
         work.cancel()
     beat.cancel()
     with suppress(asyncio.CancelledError):

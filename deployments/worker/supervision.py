@@ -212,4 +212,4 @@ class _CrashReports(StateProposer):
 
     async def propose_crashed(self, flow_run: FlowRun, message: str) -> State | None:
         attempt = self._starter.attempt
-        return await super().propose_crashed(flow_run, (attempt and attempt.obituary) or message)
+        return await super().propose_crashed(flow_run, (attempt and attempt.crash_message) or message)

@@ -63,13 +63,13 @@ class WarmWorker(ProcessWorker):
         super().__init__(work_pool_name=work_pool_name, limit=slots + _CONTROL_SLOTS)
         self._limits = Limits(runs=settings.child_runs, memory_bytes=settings.child_memory_mb << 20)
         self._services = services
-        self._nudged = asyncio.Event()
+        self._woken = asyncio.Event()
         self._polling = asyncio.Lock()
         self._supervision = Supervision()
         self._launch = Launch(working_dir=Path.cwd())
         self._default_of: tuple[dict[str, Any], tuple[Any, ...]] | None = None
-        self._detection = Slots("detection", slots, self._nudged.set)
-        self._control = Slots(CONTROL_QUEUE, _CONTROL_SLOTS, self._nudged.set)
+        self._detection = Slots("detection", slots, self._woken.set)
+        self._control = Slots(CONTROL_QUEUE, _CONTROL_SLOTS, self._woken.set)
         self._all_slots = (self._detection, self._control)
         self._admitted: dict[UUID, Slots] = {}
         self._begun: set[UUID] = set()
@@ -78,7 +78,7 @@ class WarmWorker(ProcessWorker):
         # The client's own retries take up to a minute, ever more slowly: the next poll comes sooner.
         self._impatient = get_current_settings().copy_with_update({PREFECT_CLIENT_MAX_RETRIES: 0})
         self._grace_seconds = settings.worker_grace_seconds
-        self._nudges: asyncio.Task[None] | None = None
+        self._wakeups: asyncio.Task[None] | None = None
         self._arrivals: asyncio.Task[None] | None = None
         self._heard_pool: UUID | None = None
 
@@ -95,13 +95,13 @@ class WarmWorker(ProcessWorker):
             raise
         for slots in self._all_slots:
             slots.start(self._launch_of(slots))
-        self._nudges = asyncio.create_task(self._poll_when_nudged())
+        self._wakeups = asyncio.create_task(self._poll_when_woken())
         return self
 
     async def __aexit__(self, *exc_info: Any) -> None:
         if isinstance(exc_info[1], Exception):  # Prefect refuses this worker, which is no fault of the runs in hand
             await self.drain(self._grace_seconds, asyncio.Event())
-        for listener in (self._nudges, self._arrivals):
+        for listener in (self._wakeups, self._arrivals):
             if listener:
                 listener.cancel()
         try:
@@ -110,11 +110,11 @@ class WarmWorker(ProcessWorker):
             await asyncio.gather(*(slots.stop(STOP_SECONDS) for slots in self._all_slots))
             await self._supervision.__aexit__(*exc_info)
 
-    async def drain(self, seconds: float, hurry: asyncio.Event) -> None:
-        """Take no more runs, let those in children end for so long (or until `hurry`), then hand them back."""
+    async def drain(self, seconds: float, stop_now: asyncio.Event) -> None:
+        """Take no more runs, let those in children end for so long (or until `stop_now`), then hand them back."""
         self._draining = True
         until = asyncio.get_running_loop().time() + seconds
-        while self._admitted and not hurry.is_set() and asyncio.get_running_loop().time() < until:
+        while self._admitted and not stop_now.is_set() and asyncio.get_running_loop().time() < until:
             await asyncio.sleep(0.1)
         for slots in self._all_slots:
             slots.close()
@@ -169,17 +169,17 @@ class WarmWorker(ProcessWorker):
     def _release_limit_slot(self, flow_run_id: UUID) -> None:
         super()._release_limit_slot(flow_run_id)
         self._admitted.pop(flow_run_id, None)
-        self._nudged.set()
+        self._woken.set()
 
     def _free(self, slots: Slots) -> int:
         taken = sum(other is slots for other in self._admitted.values())
         return min(slots.count - taken, slots.idle)
 
-    async def _poll_when_nudged(self) -> None:
+    async def _poll_when_woken(self) -> None:
         """Look at once when a run has arrived, or a child is free again. The poll is the safety net."""
         while True:
-            await self._nudged.wait()
-            self._nudged.clear()
+            await self._woken.wait()
+            self._woken.clear()
             if self.is_setup and not self._in_outage:
                 with suppress(httpx.HTTPError):  # the poll meets it too, and ends the worker if it has to
                     await self.get_and_submit_flow_runs()
@@ -219,7 +219,7 @@ class WarmWorker(ProcessWorker):
             self._cancelling_observer = None
             await self._setup_cancellation_observer()
         self._heard_pool = self._work_pool.id
-        self._arrivals = asyncio.create_task(tell_of_arrivals(self._heard_pool, self._nudged.set))
+        self._arrivals = asyncio.create_task(tell_of_arrivals(self._heard_pool, self._woken.set))
 
     async def _refresh_launch(self) -> None:
         """Start children with the flows of this pool's deployments loaded, in the pool's default surroundings.

@@ -51,14 +51,14 @@ _WAITING = select(Image).where(
 
 
 class Dispatcher:
-    """One pass of the work is `dispatch`; `start` runs it on a timer and at each `nudge`, in a thread."""
+    """One pass of the work is `dispatch`; `start` runs it on a timer and at each `wake`, in a thread."""
 
     def __init__(self, database: Database, claims: Claims, flow_runs: FlowRuns, settings: Settings) -> None:
         self._database = database
         self._claims = claims
         self._flow_runs = flow_runs
         self._settings = settings
-        self._nudged = Event()
+        self._woken = Event()
         self._stopped = Event()
         self._thread: Thread | None = None
         self._watch_due = 0.0
@@ -72,13 +72,13 @@ class Dispatcher:
 
     def stop(self) -> None:
         self._stopped.set()
-        self._nudged.set()
+        self._woken.set()
         if self._thread:
             self._thread.join(timeout=10)
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """Look at the queue now rather than at the timer's next tick."""
-        self._nudged.set()
+        self._woken.set()
 
     def _loop(self) -> None:
         said: str | None = None
@@ -95,8 +95,8 @@ class Dispatcher:
             except Exception:
                 log.exception("A dispatch pass failed; the next one follows.")
             self._stopped.wait(_PAUSE)
-            self._nudged.wait(self._settings.dispatch_seconds)
-            self._nudged.clear()
+            self._woken.wait(self._settings.dispatch_seconds)
+            self._woken.clear()
 
     # ---- one pass
 
