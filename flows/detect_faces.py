@@ -44,7 +44,7 @@ def detect_faces(image_ids: list[UUID]) -> State[None]:
     run_id = _run_id(flow_run.idempotency_key, flow_run.id)
     jobs = services.claims.open(image_ids, run_id=run_id, flow_run_id=flow_run.id, flow_run_name=flow_run.name)
     with _handed_back(run_id, services), services.claims.leased(run_id), _retried_later(run_id, jobs, services):
-        pictures = Pictures(services.store, services.decoder, enough=services.settings.max_side)
+        pictures = Pictures(services.store, services.decoder, min_side=services.settings.max_side)
         jobs = fetch(jobs, pictures, services.image_urls)
         max_side = services.settings.max_side
         jobs = detect(jobs, pictures, services.detector, services.claims, run_id, max_side=max_side)

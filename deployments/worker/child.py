@@ -138,12 +138,12 @@ def _end_as_orphan() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def give_back_memory(enough: int) -> None:
-    """Give the freed memory of a large picture back to the kernel, where more than `enough` bytes are held.
+def give_back_memory(threshold: int) -> None:
+    """Give the freed memory of a large picture back to the kernel, where more than `threshold` bytes are held.
 
     glibc keeps what is freed below the top of its heaps. Other C libraries have no such call, and need none.
     """
-    if psutil.Process().memory_info().rss > enough and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+    if psutil.Process().memory_info().rss > threshold and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
         trim(0)
 
 

@@ -38,7 +38,7 @@ class Renditions:
         """
         faces = [FoundFace(confidence=face.confidence, box=face.box, keypoints={}) for face in image.faces]
         with self._turn():
-            pixels = self._decoder.decode(self._store.get(image.original_key), enough=max_side)
+            pixels = self._decoder.decode(self._store.get(image.original_key), min_side=max_side)
             pixels = _reduced(pixels, max_side)
             factor = pixels.shape[1] / (image.width or pixels.shape[1])
             return annotated(pixels, [face.scaled(factor) for face in faces], annotation)

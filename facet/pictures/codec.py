@@ -44,7 +44,7 @@ _REDUCED = {  # in BGR: OpenCV reduces to no other
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
-_FILLED = ([128, 128, 128], [65, 65, 65])
+_FILL_COLOURS = ([128, 128, 128], [65, 65, 65])
 """What libjpeg paints where a scan ends too early, in RGB; the second is what becomes of it in CMYK."""
 
 # Our own limits are stricter, and say what they are.
@@ -93,17 +93,17 @@ def check(data: bytes, *, max_pixels: int, max_side: int = MAX_SIDE) -> Header:
     return file.header
 
 
-def decode(data: bytes, *, max_pixels: int, max_side: int = MAX_SIDE, enough: int | None = None) -> Pixels:
+def decode(data: bytes, *, max_pixels: int, max_side: int = MAX_SIDE, min_side: int | None = None) -> Pixels:
     """Decode a picture, always in this one way, since the decoder moves boxes more than the detector does.
 
     Returns RGB of shape (height, width, 3), upright: its orientation is applied; transparent parts are white; of an
-    animation the first frame. A huge JPEG of which a longer side of `enough` pixels will do is decoded to a half, a
+    animation the first frame. A huge JPEG of which a longer side of `min_side` pixels will do is decoded to a half, a
     fourth or an eighth of its size, which is at least that.
     Raises ImageError as `read_header` does, and `undecodable` for a broken or truncated picture.
     """
     file = _opened(data, max_pixels, max_side)
     longer = max(file.header.width, file.header.height)
-    reduce = max((factor for factor in _REDUCED if enough and longer >= enough * factor), default=1)
+    reduce = max((factor for factor in _REDUCED if min_side and longer >= min_side * factor), default=1)
     return _upright(_decode(file, reduce=reduce), file.header.orientation)
 
 
@@ -133,12 +133,12 @@ def _header(data: bytes, chunks: png.Chunks | None) -> Header:
         with silenced(), Pillow.open(io.BytesIO(data), formats=tuple(MEDIA_TYPES)) as picture:
             width, height = picture.size
             # A JPEG of several pictures calls itself MPO.
-            form = "JPEG" if picture.format == "MPO" else str(picture.format)
+            image_format = "JPEG" if picture.format == "MPO" else str(picture.format)
             turn = orientation(picture, data, chunks)
-            by_opencv = form in _OPENCV and not picture.has_transparency_data
+            by_opencv = image_format in _OPENCV and not picture.has_transparency_data
             if chunks and chunks.cut:  # OpenCV wants the checksum of the pixels too
                 by_opencv = False
-            if form == "WEBP":
+            if image_format == "WEBP":
                 by_opencv = by_opencv and not picture.is_animated  # type: ignore[attr-defined]
     except UnidentifiedImageError as error:
         raise unreadable(data, heif="HEIF" in MEDIA_TYPES) from error
@@ -146,7 +146,7 @@ def _header(data: bytes, chunks: png.Chunks | None) -> Header:
         raise ImageError("undecodable", f"The picture's header is broken: {error}.") from error
     if turn >= 5:
         width, height = height, width
-    return Header(MEDIA_TYPES[form], width, height, turn, by_opencv)
+    return Header(MEDIA_TYPES[image_format], width, height, turn, by_opencv)
 
 
 def _decode(file: _File, *, reduce: int) -> Pixels:
@@ -173,7 +173,7 @@ def _jpeg(file: _File, reduce: int) -> Pixels:
         pixels = _by_pillow(file)  # OpenCV reads only those in colour
     else:
         pixels = _by_opencv(file.data, _REDUCED.get(reduce, cv2.IMREAD_COLOR_RGB))
-    if structure.doubtful or pixels[-1, -1].tolist() in _FILLED:
+    if structure.doubtful or pixels[-1, -1].tolist() in _FILL_COLOURS:
         _refuse_unfinished(file, structure, reduce, pixels)
     return pixels
 

@@ -35,9 +35,9 @@ class Decoder:
         """Make sure that a picture decodes. Raises ImageError, or Overloaded when too many wait."""
         return self._in_time(lambda: check(data, **self._limits))
 
-    def decode(self, data: bytes, *, enough: int | None) -> Pixels:
+    def decode(self, data: bytes, *, min_side: int | None) -> Pixels:
         """The pixels, as `facet.pictures.codec.decode` gives them. Raises as `check`."""
-        return self._in_time(lambda: decode(data, **self._limits, enough=enough))
+        return self._in_time(lambda: decode(data, **self._limits, min_side=min_side))
 
     @property
     def _limits(self) -> dict[str, int]:

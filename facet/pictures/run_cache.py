@@ -28,11 +28,11 @@ class Pictures:
     So tasks pass only small jobs to one another, and a retried run can go on in another process.
     """
 
-    def __init__(self, store: ObjectStore, decoder: Decoder, *, enough: int | None) -> None:
-        """`enough`: the longer side, in pixels, that will do for a huge picture; see `facet.pictures.codec.decode`."""
+    def __init__(self, store: ObjectStore, decoder: Decoder, *, min_side: int | None) -> None:
+        """`min_side`: pixels of the longer side that will do for a huge picture; see `facet.pictures.codec.decode`."""
         self._store = store
         self._decoder = decoder
-        self._enough = enough
+        self._min_side = min_side
         self._originals: _Kept[bytes] = _Kept(_FILE_BYTES_KEPT)
         self._pixels: _Kept[Pixels] = _Kept(_PIXEL_BYTES_KEPT)
         self._annotated: _Kept[bytes] = _Kept(_ANNOTATED_BYTES_KEPT)
@@ -51,7 +51,7 @@ class Pictures:
     def pixels(self, job: ImageJob) -> Pixels:
         """The decoded picture, upright RGB, perhaps reduced. Raises ImageError besides what `original` raises."""
         if (pixels := self._pixels.get(job.image_id)) is None:
-            pixels = self._decoder.decode(self.original(job), enough=self._enough)
+            pixels = self._decoder.decode(self.original(job), min_side=self._min_side)
             self._pixels.put(job.image_id, pixels)
         return pixels
 

@@ -201,18 +201,18 @@ class _Reader:
         return Page(offset, tags, intact), self._number(self._word, at + count * size)
 
     def _values(self, entry: int) -> tuple[float, ...]:
-        form = _FORMATS.get(self._number(self._order + "H", entry + 2), "B")
+        struct_format = _FORMATS.get(self._number(self._order + "H", entry + 2), "B")
         count = min(self._number(self._word, entry + 4), _MAX_VALUES)
         at = entry + 4 + struct.calcsize(self._word)
-        if struct.calcsize(form) * count > struct.calcsize(self._word):
+        if struct.calcsize(struct_format) * count > struct.calcsize(self._word):
             at = self._number(self._word, at)
         try:
-            return struct.unpack_from(f"{self._order}{count}{form}", self._data, at)
+            return struct.unpack_from(f"{self._order}{count}{struct_format}", self._data, at)
         except struct.error:
             return ()
 
-    def _number(self, form: str, at: int) -> int:
+    def _number(self, struct_format: str, at: int) -> int:
         """0 where the file is too short."""
-        if at < 0 or at + struct.calcsize(form) > len(self._data):
+        if at < 0 or at + struct.calcsize(struct_format) > len(self._data):
             return 0
-        return int(struct.unpack_from(form, self._data, at)[0])
+        return int(struct.unpack_from(struct_format, self._data, at)[0])

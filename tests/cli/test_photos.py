@@ -14,16 +14,16 @@ from facet.pictures.codec import MEDIA_TYPES, read_header
 from facet.pictures.signatures import FIRST_BYTES, is_picture
 
 
-def encoded(form: str, **options: object) -> bytes:
+def encoded(image_format: str, **options: object) -> bytes:
     file = BytesIO()
-    Pillow.new("RGB", (32, 32)).save(file, form, **options)
+    Pillow.new("RGB", (32, 32)).save(file, image_format, **options)
     return file.getvalue()
 
 
-@pytest.mark.parametrize("form", [*MEDIA_TYPES, "MPO", "DIB"])
-def test_what_is_taken_begins_as_a_picture(form: str) -> None:
-    data = encoded(form)
-    taken = form != "DIB"  # a BMP without its first header
+@pytest.mark.parametrize("image_format", [*MEDIA_TYPES, "MPO", "DIB"])
+def test_what_is_taken_begins_as_a_picture(image_format: str) -> None:
+    data = encoded(image_format)
+    taken = image_format != "DIB"  # a BMP without its first header
     assert is_picture(data[:FIRST_BYTES]) is taken
     if taken:
         read_header(data, max_pixels=2000)

@@ -115,9 +115,9 @@ def test_a_png_is_taken_once_its_pixels_are_there(mode: str, small: Pillow.Image
     assert np.array_equal(decode(data[:-12] + chunk(b"tEXt", b"a\x00b"), max_pixels=LIMIT), whole)
 
 
-@pytest.mark.parametrize("form", ["AVIF", "HEIF", "TIFF", "WEBP", "GIF", "PNG", "JPEG", "BMP"])
-def test_a_cut_file_is_told_that_it_is_cut(form: str, small: Pillow.Image) -> None:
-    data = encoded(small, form)
+@pytest.mark.parametrize("image_format", ["AVIF", "HEIF", "TIFF", "WEBP", "GIF", "PNG", "JPEG", "BMP"])
+def test_a_cut_file_is_told_that_it_is_cut(image_format: str, small: Pillow.Image) -> None:
+    data = encoded(small, image_format)
     whole = decode(data, max_pixels=LIMIT)
     for length in range(40, len(data), max(1, len(data) // 40)):
         try:

@@ -20,11 +20,11 @@ LIMIT = 10_000_000
 
 
 @pytest.mark.parametrize(
-    ("form", "media_type"),
+    ("image_format", "media_type"),
     [("jpg", "image/jpeg"), ("png", "image/png"), ("webp", "image/webp"), ("bmp", "image/bmp"), ("tiff", "image/tiff")],
 )
-def test_formats_are_known_by_content(form: str, media_type: str) -> None:
-    data = picture(60, 40, form)
+def test_formats_are_known_by_content(image_format: str, media_type: str) -> None:
+    data = picture(60, 40, image_format)
     header = read_header(data, max_pixels=LIMIT)
     assert (header.media_type, header.width, header.height) == (media_type, 60, 40)
     assert decode(data, max_pixels=LIMIT).shape == (40, 60, 3)
@@ -40,7 +40,7 @@ def test_other_bytes_are_no_picture(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "options"),
+    ("image_format", "options"),
     [
         ("JPEG", {}),
         ("PNG", {}),
@@ -56,14 +56,14 @@ def test_other_bytes_are_no_picture(data: bytes) -> None:
 )
 @pytest.mark.parametrize("alpha", [False, True])
 def test_a_truncated_picture_is_refused_or_is_whole(
-    form: str, options: dict[str, Any], alpha: bool, photo: bytes
+    image_format: str, options: dict[str, Any], alpha: bool, photo: bytes
 ) -> None:
     picture = Pillow.open(io.BytesIO(photo)).resize((150, 100))
     if alpha:
-        if form in ("JPEG", "BMP", "GIF") or options.get("compression") == "jpeg":
+        if image_format in ("JPEG", "BMP", "GIF") or options.get("compression") == "jpeg":
             pytest.skip("It has no alpha.")
         picture.putalpha(200)
-    data = encoded(picture, form, **options)
+    data = encoded(picture, image_format, **options)
     whole = decode(data, max_pixels=LIMIT)
     refused = 0
     for length in [len(data) * tenth // 20 for tenth in range(20)] + [len(data) - cut for cut in range(1, 20)]:
@@ -97,29 +97,29 @@ def test_a_picture_of_just_that_grey_is_taken(mode: str, level: int) -> None:
 def test_what_is_transparent_is_white() -> None:
     picture = Pillow.new("RGBA", (20, 10), (0, 0, 0, 0))
     picture.paste((200, 0, 0, 128), (10, 0, 20, 10))
-    for form in ("PNG", "WEBP", "TIFF", "AVIF", "GIF"):
-        options = {"lossless": True} if form == "WEBP" else {}
-        pixels = decode(encoded(picture, form, **options), max_pixels=LIMIT)
-        assert pixels[5, 2].tolist() == [255, 255, 255], form
-        if form != "GIF":
-            assert pixels[5, 15].tolist() == pytest.approx([227, 127, 127], abs=4), form
+    for image_format in ("PNG", "WEBP", "TIFF", "AVIF", "GIF"):
+        options = {"lossless": True} if image_format == "WEBP" else {}
+        pixels = decode(encoded(picture, image_format, **options), max_pixels=LIMIT)
+        assert pixels[5, 2].tolist() == [255, 255, 255], image_format
+        if image_format != "GIF":
+            assert pixels[5, 15].tolist() == pytest.approx([227, 127, 127], abs=4), image_format
     palette = picture.convert("RGB").quantize(4)
     palette.info["transparency"] = palette.getpixel((0, 0))
     assert decode(encoded(palette, "PNG"), max_pixels=LIMIT)[5, 2].tolist() == [255, 255, 255]
 
 
-@pytest.mark.parametrize("form", ["PNG", "TIFF"])
-def test_16_bits_a_pixel_are_brought_to_8(form: str) -> None:
+@pytest.mark.parametrize("image_format", ["PNG", "TIFF"])
+def test_16_bits_a_pixel_are_brought_to_8(image_format: str) -> None:
     ramp = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
-    pixels = decode(encoded(Pillow.fromarray(ramp), form), max_pixels=LIMIT)
+    pixels = decode(encoded(Pillow.fromarray(ramp), image_format), max_pixels=LIMIT)
     assert np.abs(pixels[..., 0].astype(int) - np.arange(256).reshape(16, 16)).max() <= 1
 
 
-@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "AVIF", "TIFF"])
-def test_of_several_frames_the_first_is_taken(form: str) -> None:
+@pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP", "AVIF", "TIFF"])
+def test_of_several_frames_the_first_is_taken(image_format: str) -> None:
     colours = ["red", "lime", "blue"]
     first, *rest = [Pillow.new("RGB", (20, 10), colour) for colour in colours]
-    pixels = decode(encoded(first, form, save_all=True, append_images=rest), max_pixels=LIMIT)
+    pixels = decode(encoded(first, image_format, save_all=True, append_images=rest), max_pixels=LIMIT)
     assert pixels.shape == (10, 20, 3)
     assert pixels[5, 5].tolist() == pytest.approx([255, 0, 0], abs=8)
 
@@ -130,14 +130,14 @@ def test_a_cmyk_jpeg_has_its_colours() -> None:
     assert pixels[16, 16].tolist() == pytest.approx([200, 40, 90], abs=6)
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_an_orientation_is_applied_once(form: str, orientation: int, photo: bytes) -> None:
+def test_an_orientation_is_applied_once(image_format: str, orientation: int, photo: bytes) -> None:
     upright = Pillow.open(io.BytesIO(photo)).resize((64, 32))
     exif = Pillow.Exif()
     exif[0x0112] = orientation
     undone = upright.transpose(UNDO[orientation]) if orientation in UNDO else upright
-    data = encoded(undone, form, exif=exif, **({"quality": 95} if form == "JPEG" else {}))
+    data = encoded(undone, image_format, exif=exif, **({"quality": 95} if image_format == "JPEG" else {}))
     header, pixels = read_header(data, max_pixels=LIMIT), decode(data, max_pixels=LIMIT)
     assert (header.width, header.height) == (64, 32) and pixels.shape == (32, 64, 3)
     assert np.abs(pixels.astype(int) - np.asarray(upright)).mean() < 8
@@ -152,7 +152,7 @@ def test_a_side_too_long_is_refused_by_the_header() -> None:
 
 def test_a_huge_jpeg_is_decoded_to_no_more_than_is_enough() -> None:
     data = picture(4000, 3000, "jpg")
-    shapes = {enough: decode(data, max_pixels=12_000_000, enough=enough).shape[:2] for enough in (400, 600, 1999, 2500)}
+    shapes = {side: decode(data, max_pixels=12_000_000, min_side=side).shape[:2] for side in (400, 600, 1999, 2500)}
     assert shapes == {400: (375, 500), 600: (750, 1000), 1999: (1500, 2000), 2500: (3000, 4000)}
 
 

@@ -33,15 +33,15 @@ def test_a_picture_is_turned_by_whatever_tells_how(name: str, upright: Pillow.Im
         assert_upright(WRITERS[name](held(upright, orientation), orientation), upright)
 
 
-@pytest.mark.parametrize("form", ["AVIF", "HEIF"])
-def test_the_container_goes_before_exif_that_contradicts_it(form: str, upright: Pillow.Image) -> None:
+@pytest.mark.parametrize("image_format", ["AVIF", "HEIF"])
+def test_the_container_goes_before_exif_that_contradicts_it(image_format: str, upright: Pillow.Image) -> None:
     """A program that turned the container and left EXIF as it was."""
     for orientation, stale in ((6, 1), (6, 8), (3, 6), (8, 5)):
         marked = exif(stale, 296)
         block = Pillow.Exif()
         block.load(b"Exif\x00\x00" + marked)
         block[274] = orientation
-        data = encoded(held(upright, orientation), form, quality=95, exif=block.tobytes())
+        data = encoded(held(upright, orientation), image_format, quality=95, exif=block.tobytes())
         assert_upright(_retagged(data, stale), upright)
 
 

@@ -61,7 +61,7 @@ def test_a_mark_is_found_where_it_is_in_the_upright_picture(
     exif = Pillow.Exif()
     exif[0x0112] = orientation
     stored = upright.transpose(UNDO[orientation]) if orientation in UNDO else upright
-    pixels = decode(encoded(stored, "JPEG", exif=exif, quality=95), max_pixels=10**6, enough=max_side)
+    pixels = decode(encoded(stored, "JPEG", exif=exif, quality=95), max_pixels=10**6, min_side=max_side)
 
     full = (width, height) if pixels.shape[:2] != (height, width) else None
     working = working_image(pixels, DetectionParameters(max_side=max_side, full_size=full))
@@ -94,7 +94,7 @@ def test_a_box_is_clipped_to_its_picture_and_not_moved(
 
 def test_a_reduced_jpeg_has_the_faces_of_the_whole(photo: bytes) -> None:
     huge = encoded(Pillow.open(io.BytesIO(photo)).resize((2048, 2048)), "JPEG")
-    reduced = decode(huge, max_pixels=10**7, enough=512)
+    reduced = decode(huge, max_pixels=10**7, min_side=512)
     assert reduced.shape == (512, 512, 3)
     detector = create_detector("mtcnn", threads=1)
     whole = DetectionParameters(max_side=512)
@@ -108,7 +108,7 @@ def test_the_annotated_picture_of_a_reduced_one_has_its_box_at_its_place(tmp_pat
     store = FolderStore(tmp_path)
     store.put("original", picture(4000, 3000, "jpg"), "image/jpeg")
     face = FoundFace(confidence=0.99, box=[2000, 1000, 800, 800], keypoints={})
-    pictures = Pictures(store, Decoder(Settings()), enough=1000)
+    pictures = Pictures(store, Decoder(Settings()), min_side=1000)
     drawn = decode(pictures.annotated(new_job(4000, 3000, [face])), max_pixels=10**7).astype(int)
     assert drawn.shape == (750, 1000, 3)
     rows, columns = np.nonzero((drawn[:400, :, 1] > 150) & (drawn[:400, :, 0] < 120))
@@ -120,12 +120,12 @@ def test_a_decoding_that_takes_too_long_fails_its_picture_and_says_so(monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr("facet.pictures.decoder.decode", lambda *args, **options: time.sleep(1.5))
         with pytest.raises(ImageError, match=r"more than 0\.3 s") as caught:
-            decoder.decode(b"", enough=None)
+            decoder.decode(b"", min_side=None)
     assert caught.value.code == "undecodable"
     assert decoder.stuck
     time.sleep(1.6)
     assert not decoder.stuck
-    assert decoder.decode(picture(), enough=None).shape == (48, 64, 3)
+    assert decoder.decode(picture(), min_side=None).shape == (48, 64, 3)
 
 
 def test_stuck_decodings_keep_their_places_and_the_rest_are_told_to_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,14 +133,14 @@ def test_stuck_decodings_keep_their_places_and_the_rest_are_told_to_come_later(m
     decoder = Decoder(Settings(decode_seconds=0.2))
     monkeypatch.setattr("facet.pictures.decoder.decode", lambda *args, **options: time.sleep(1))
     with pytest.raises(ImageError):
-        decoder.decode(b"", enough=None)
+        decoder.decode(b"", min_side=None)
     with pytest.raises(Overloaded):
-        decoder.decode(b"", enough=None)
+        decoder.decode(b"", min_side=None)
 
 
 def test_threads_may_share_the_pictures_of_a_run(tmp_path: Path) -> None:
     """Each thread keeps its own files while the others' are counted; with such a switch interval they meet at once."""
-    pictures = Pictures(FolderStore(tmp_path), Decoder(Settings()), enough=None)
+    pictures = Pictures(FolderStore(tmp_path), Decoder(Settings()), min_side=None)
     jobs = [new_job(1, 1, []) for _ in range(400)]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -162,13 +162,13 @@ def test_each_picture_of_a_run_is_decoded_once_however_few_can_be_kept(
     decoded: list[int] = []
     decode_once = decoder.decode
 
-    def counted(data: bytes, *, enough: int | None) -> Pixels:
+    def counted(data: bytes, *, min_side: int | None) -> Pixels:
         decoded.append(1)
-        return decode_once(data, enough=enough)
+        return decode_once(data, min_side=min_side)
 
     monkeypatch.setattr(decoder, "decode", counted)
     claims = MagicMock(**{"must_yield.return_value": False})
-    pictures = Pictures(store, decoder, enough=None)
+    pictures = Pictures(store, decoder, min_side=None)
     jobs = Jobs(new_job(320, 240) for _ in range(6))
     found = detect.fn(jobs, pictures, create_detector(), claims, uuid4(), max_side=None)
     drawn = draw.fn(found, pictures)

@@ -76,9 +76,9 @@ def _cut(picture: Pillow.Image) -> list[Case]:
         Case("without its last block.jpg", "cut", "reject", jpeg[:-20], words="cut short"),
         Case("without its last rows.png", "cut", "reject", png[:-3000], words="undamaged"),
     ]
-    for form in ("AVIF", "HEIF", "TIFF", "WEBP", "GIF"):
-        data = encoded(picture, form)
-        cases.append(Case(f"cut.{form.lower()}", "cut", "reject", data[: len(data) // 2], words="undamaged"))
+    for image_format in ("AVIF", "HEIF", "TIFF", "WEBP", "GIF"):
+        data = encoded(picture, image_format)
+        cases.append(Case(f"cut.{image_format.lower()}", "cut", "reject", data[: len(data) // 2], words="undamaged"))
     return cases
 
 

@@ -22,9 +22,9 @@ UNDO = {
 """What stores an upright picture so that the EXIF orientation is right for it."""
 
 
-def encoded(picture: Pillow.Image, form: str, **options: Any) -> bytes:
+def encoded(picture: Pillow.Image, image_format: str, **options: Any) -> bytes:
     out = io.BytesIO()
-    picture.save(out, form, **options)
+    picture.save(out, image_format, **options)
     return out.getvalue()
 
 
@@ -87,7 +87,7 @@ def generated(photo: bytes) -> list[Case]:
         return Case(name, category, expect, data, faces)
 
     cases = [case("photo.jpg", "formats", "decode", photo, [box])]
-    for form, options in (
+    for image_format, options in (
         ("PNG", {}),
         ("WEBP", {}),
         ("BMP", {}),
@@ -95,7 +95,9 @@ def generated(photo: bytes) -> list[Case]:
         ("GIF", {}),
         ("AVIF", {}),
     ):
-        cases.append(case(f"face.{form.lower()}", "formats", "decode", encoded(picture, form, **options), [box]))
+        cases.append(
+            case(f"face.{image_format.lower()}", "formats", "decode", encoded(picture, image_format, **options), [box])
+        )
     for mode in ("L", "CMYK"):
         cases.append(case(f"{mode}.jpg", "formats", "decode", encoded(picture.convert(mode), "JPEG"), [box]))
     deep = Pillow.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
