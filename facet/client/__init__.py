@@ -4,7 +4,7 @@ from standardwebhooks import WebhookVerificationError
 
 from facet.client.aio import AsyncClient
 from facet.client.callbacks import verify_callback
-from facet.client.exchange import ApiError, NoResult
+from facet.client.protocol import ApiError, NoResult
 from facet.client.sync import Client
 from facet.client.types import Accepted, Annotation, Callback, Delivery, Face, Image, Reprocessing, SubmissionFields
 

@@ -7,8 +7,8 @@ from typing import Any, Self, Unpack, cast
 
 import httpx
 
-from facet.client import exchange
-from facet.client.exchange import ApiError, Awaited, Call, Patience
+from facet.client import protocol
+from facet.client.protocol import ApiError, Call, Poller, RetryPolicy
 from facet.client.types import Accepted, Annotation, Delivery, Image, Reprocessing, SubmissionFields
 
 
@@ -17,7 +17,7 @@ class AsyncClient:
 
     def __init__(self, url: str, *, api_key: str | None = None, patience: float = 300.0) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.AsyncClient(**exchange.options(self.url, api_key))
+        self._http = httpx.AsyncClient(**protocol.options(self.url, api_key))
         self._patience = patience
 
     async def close(self) -> None:
@@ -33,7 +33,7 @@ class AsyncClient:
         self, source: Path | str | tuple[str, bytes], *, request_id: str, **fields: Unpack[SubmissionFields]
     ) -> Accepted:
         """Submit a file, its name and bytes, or the URL of a picture that the service then fetches."""
-        call = await asyncio.to_thread(exchange.submission, source, request_id, fields)
+        call = await asyncio.to_thread(protocol.submission, source, request_id, fields)
         return cast(Accepted, await self._json(call))
 
     async def image(self, image_id: str) -> Image:
@@ -41,18 +41,18 @@ class AsyncClient:
 
     async def wait(self, image_ids: Iterable[str], *, seconds: float | None = None) -> AsyncIterator[Image]:
         """Each image when it has ended, in the order given. Raises TimeoutError after so many seconds in all."""
-        awaited = Awaited(list(image_ids), seconds)
-        while call := awaited.next():
-            ready = awaited.take(await self._json(call))
+        poller = Poller(list(image_ids), seconds)
+        while call := poller.next():
+            ready = poller.take(await self._json(call))
             for image in ready:
                 yield image
             if not ready:
-                await asyncio.sleep(exchange.POLL_SECONDS)
+                await asyncio.sleep(protocol.POLL_SECONDS)
 
     async def result(self, image_id: str, *, seconds: float | None = None) -> Image:
         """The image with its faces, once it is completed. Raises NoResult where it ended otherwise; TimeoutError."""
         [image] = [image async for image in self.wait([image_id], seconds=seconds)]
-        return exchange.result_of(image)
+        return protocol.result_of(image)
 
     async def annotated(
         self, image_id: str, style: Annotation | None = None, *, max_side: int | None = None
@@ -103,7 +103,7 @@ class AsyncClient:
     async def _pages(self, path: str, query: Mapping[str, Any]) -> AsyncIterator[Any]:
         cursor = None
         while True:
-            page = await self._json(exchange.page(path, query, cursor))
+            page = await self._json(protocol.page(path, query, cursor))
             for row in page[path.rsplit("/", 1)[1]]:
                 yield row
             if (cursor := page["next_cursor"]) is None:
@@ -113,14 +113,14 @@ class AsyncClient:
         return dict((await self._send(call)).json())
 
     async def _send(self, call: Call) -> httpx.Response:
-        patience = Patience(self._patience)
+        policy = RetryPolicy(self._patience)
         while True:
             try:
                 answer = await self._once(call)
             except ApiError as error:
-                pause: float | None = patience.after_error(error)
+                pause: float | None = policy.after_error(error)
             else:
-                pause = patience.after_answer(answer)
+                pause = policy.after_answer(answer)
             if pause is None:
                 return answer
             await asyncio.sleep(pause)
@@ -129,4 +129,4 @@ class AsyncClient:
         try:
             return await self._http.request(call.method, call.path, **call.content)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise exchange.not_reachable(self.url, error) from error
+            raise protocol.not_reachable(self.url, error) from error

@@ -7,8 +7,8 @@ from typing import Any, Self, Unpack, cast
 
 import httpx
 
-from facet.client import exchange
-from facet.client.exchange import ApiError, Awaited, Call, Patience
+from facet.client import protocol
+from facet.client.protocol import ApiError, Call, Poller, RetryPolicy
 from facet.client.types import Accepted, Annotation, Delivery, Image, Reprocessing, SubmissionFields
 
 
@@ -21,7 +21,7 @@ class Client:
 
     def __init__(self, url: str, *, api_key: str | None = None, patience: float = 300.0) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(**exchange.options(self.url, api_key))
+        self._http = httpx.Client(**protocol.options(self.url, api_key))
         self._patience = patience
 
     def close(self) -> None:
@@ -37,24 +37,24 @@ class Client:
         self, source: Path | str | tuple[str, bytes], *, request_id: str, **fields: Unpack[SubmissionFields]
     ) -> Accepted:
         """Submit a file, its name and bytes, or the URL of a picture that the service then fetches."""
-        return cast(Accepted, self._json(exchange.submission(source, request_id, fields)))
+        return cast(Accepted, self._json(protocol.submission(source, request_id, fields)))
 
     def image(self, image_id: str) -> Image:
         return cast(Image, self._json(Call("GET", f"/v1/images/{image_id}")))
 
     def wait(self, image_ids: Iterable[str], *, seconds: float | None = None) -> Iterator[Image]:
         """Each image when it has ended, in the order given. Raises TimeoutError after so many seconds in all."""
-        awaited = Awaited(list(image_ids), seconds)
-        while call := awaited.next():
-            ready = awaited.take(self._json(call))
+        poller = Poller(list(image_ids), seconds)
+        while call := poller.next():
+            ready = poller.take(self._json(call))
             yield from ready
             if not ready:
-                time.sleep(exchange.POLL_SECONDS)
+                time.sleep(protocol.POLL_SECONDS)
 
     def result(self, image_id: str, *, seconds: float | None = None) -> Image:
         """The image with its faces, once it is completed. Raises NoResult where it ended otherwise; TimeoutError."""
         [image] = self.wait([image_id], seconds=seconds)
-        return exchange.result_of(image)
+        return protocol.result_of(image)
 
     def annotated(self, image_id: str, style: Annotation | None = None, *, max_side: int | None = None) -> bytes | None:
         """The picture with its faces shown or hidden: as it was stored, or drawn now; None where there is none."""
@@ -103,7 +103,7 @@ class Client:
     def _pages(self, path: str, query: Mapping[str, Any]) -> Iterator[Any]:
         cursor = None
         while True:
-            page = self._json(exchange.page(path, query, cursor))
+            page = self._json(protocol.page(path, query, cursor))
             yield from page[path.rsplit("/", 1)[1]]
             if (cursor := page["next_cursor"]) is None:
                 return
@@ -112,14 +112,14 @@ class Client:
         return dict(self._send(call).json())
 
     def _send(self, call: Call) -> httpx.Response:
-        patience = Patience(self._patience)
+        policy = RetryPolicy(self._patience)
         while True:
             try:
                 answer = self._once(call)
             except ApiError as error:
-                pause: float | None = patience.after_error(error)
+                pause: float | None = policy.after_error(error)
             else:
-                pause = patience.after_answer(answer)
+                pause = policy.after_answer(answer)
             if pause is None:
                 return answer
             time.sleep(pause)
@@ -128,4 +128,4 @@ class Client:
         try:
             return self._http.request(call.method, call.path, **call.content)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise exchange.not_reachable(self.url, error) from error
+            raise protocol.not_reachable(self.url, error) from error

@@ -67,7 +67,7 @@ def page(path: str, query: Mapping[str, Any], cursor: str | None) -> Call:
     return Call("GET", path, {"params": {name: value for name, value in asked.items() if value is not None}})
 
 
-class Awaited:
+class Poller:
     """Images that are waited for, asked for together, and handed out in their order as each ends."""
 
     def __init__(self, image_ids: Sequence[str], seconds: float | None) -> None:
@@ -96,7 +96,7 @@ class Awaited:
         return ready
 
 
-class Patience:
+class RetryPolicy:
     """How one request is repeated while the API is overloaded (429, 503) or away."""
 
     def __init__(self, seconds: float) -> None:
