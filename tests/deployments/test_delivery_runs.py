@@ -9,7 +9,7 @@ from facet.work.claims import Claims
 from tests.support.deliveries import make_due, new_deliveries, owe
 
 
-def test_prefect_is_asked_only_when_a_callback_is_due(database: Database, claims: Claims) -> None:
+def test_prefect_is_asked_only_when_a_delivery_is_due(database: Database, claims: Claims) -> None:
     """There is no Prefect here, so asking it raises."""
     runs = DeliveryRuns(new_deliveries(database))
     delivery_id = owe(database, claims, "http://127.0.0.1:1/")
