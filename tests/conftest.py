@@ -6,18 +6,22 @@ import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from facet.local import spare_proxies
 from facet.persistence.database import Database
 from facet.settings import Settings
-from facet.storage import FolderStore, ObjectStore, S3Store
+from facet.storage import FolderStore, ObjectStore
+from facet.storage.s3 import S3Store
 from facet.work.claims import Claims
 from tests.support.databases import create_database, make_tables
 from tests.support.processes import postgresql
 from tests.support.production import S3_KEYS, s3
 from tests.support.receiver import Receiver, receiving
+from tests.support.shared_stack import SHARED
+from tests.support.stack import Stack
 from tests.support.starting import mark_and_sort
 
 ROOT = Path(__file__).parent.parent
@@ -33,15 +37,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     mark_and_sort(items)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """A stack that nobody uses takes much of the machine all the same: it ends where a file follows that has no use."""
+    yield
+    goes_on = nextitem and (nextitem.path == item.path or "shared_stack" in nextitem.fixturenames)  # type: ignore[attr-defined]
+    if not goes_on:
+        SHARED.stop()
+
+
 @pytest.fixture(scope="session")
 def photo() -> bytes:
     """A portrait of 512 × 512 pixels with one face."""
     return (ROOT / "examples" / "eileen-collins.jpg").read_bytes()
 
 
+@pytest.fixture(scope="module")
+def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """A stack that other files use too: leave it in working order."""
+    return SHARED.get(tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture(scope="module")
+def doomed_stack(shared_stack: Stack) -> Iterator[Stack]:
+    """The same stack for a file that leaves it in pieces."""
+    yield shared_stack
+    SHARED.stop()
+
+
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgresql(tmp_path_factory.mktemp("postgres")) as url:
+def postgres() -> Iterator[str]:
+    """In a folder that another user may enter, whoever else runs tests; pytest closes its own to them at each start."""
+    with TemporaryDirectory() as folder, postgresql(Path(folder)) as url:
         yield url
 
 

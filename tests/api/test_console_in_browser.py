@@ -20,7 +20,7 @@ from tests.support.browser import check_accessible, chromium, watched_page
 from tests.support.images import group, picture
 from tests.support.processes import wait_for
 from tests.support.receiver import Receiver
-from tests.support.stack import ROOT, Stack, new_stack, started
+from tests.support.stack import ROOT, Stack
 
 PHOTO = ROOT / "examples" / "eileen-collins.jpg"
 SCREENSHOTS = os.environ.get("FACET_SCREENSHOTS")
@@ -36,10 +36,8 @@ GREEN = """canvas => {
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = new_stack(tmp_path_factory.mktemp("console") / "home")
-    with started(stack):
-        yield stack
+def stack(shared_stack: Stack) -> Stack:
+    return shared_stack
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -22,14 +23,12 @@ from facet.settings import get_settings
 from tests.support.images import picture
 from tests.support.processes import wait_for
 from tests.support.receiver import Receiver
-from tests.support.stack import ROOT, Stack, new_stack, started
+from tests.support.stack import ROOT, Stack
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = new_stack(tmp_path_factory.mktemp("stack") / "home")
-    with started(stack):
-        yield stack
+def stack(doomed_stack: Stack) -> Stack:
+    return doomed_stack
 
 
 @pytest.fixture(autouse=True)
@@ -205,8 +204,9 @@ def test_what_is_deleted_in_prefect_is_named_and_mended_by_deploy_alone(stack: S
     wait_for(lambda: "facet deploy" in not_ready(), 60, "Prefect's server is there again, and empty")
     mend()
     database = Database(f"sqlite:///{stack.home / 'facet.db'}")
+    of_this_test = select(Image).where(Image.id.in_([UUID(image_id) for image_id in submitted]))
     with database.read() as session:
-        charged = [image.request_id for image in session.scalars(select(Image)) if image.attempts]
+        charged = [image.request_id for image in session.scalars(of_this_test) if image.attempts]
     database.close()
     assert not charged
 

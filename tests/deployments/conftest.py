@@ -1,4 +1,4 @@
-"""A Prefect server without workers, for the tests of what is made in it and of what is done about its flow runs."""
+"""The Prefect server that the tests of a process share, for what is made in it and for what workers do with it."""
 
 from collections.abc import Iterator
 
@@ -10,15 +10,15 @@ from tests.deployments.worker.stage import Server
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with Server(tmp_path_factory.mktemp("prefect")) as server:
         yield server
 
 
 @pytest.fixture
-def client(prefect_server: Server) -> Iterator[SyncPrefectClient]:
+def client(server: Server) -> Iterator[SyncPrefectClient]:
     """Of a Prefect in which nothing is deployed."""
-    url = prefect_server.url
+    url = server.url
     with temporary_settings({PREFECT_API_URL: url}), SyncPrefectClient(api=url) as client:
         for deployment in client.read_deployments():
             client.delete_deployment(deployment.id)

@@ -1,13 +1,13 @@
 """The automations on a real Prefect server, which alone says how flow runs fare here: there is no worker."""
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import State, StateType
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import AwaitingRetry, Completed, Pending, Running
@@ -19,10 +19,10 @@ from tests.deployments.worker.stage import Server, Stage, wait_for
 SHORTEST = timedelta(seconds=10)  # that Prefect allows
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Server(tmp_path_factory.mktemp("prefect")) as server:
-        yield Stage(server, tmp_path_factory.mktemp("stage"))
+@pytest.fixture
+def stage(client: SyncPrefectClient, server: Server, tmp_path: Path) -> Stage:
+    """In a Prefect in which nothing is deployed, and that has no automations."""
+    return Stage(server, tmp_path)
 
 
 def flow_run(stage: Stage, *states: State[None], tag: str = "facet") -> UUID:
@@ -55,7 +55,10 @@ def await_loaded(stage: Stage, count: int) -> None:
         for name in ("Pending", "heartbeat"):
             beat(stage, nobody, name)
         with closing(sqlite3.connect(database)) as connection:
-            [[following]] = connection.execute("SELECT count(DISTINCT automation_id) FROM automation_bucket")
+            [[following]] = connection.execute(
+                "SELECT count(DISTINCT automation_id) FROM automation_bucket"
+                " WHERE automation_id IN (SELECT id FROM automation)"
+            )
         return bool(following == count)
 
     wait_for(loaded, 60)

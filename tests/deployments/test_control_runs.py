@@ -26,10 +26,10 @@ NewRun = Callable[..., UUID]
 
 
 @pytest.fixture
-def new_run(client: SyncPrefectClient, prefect_server: Server) -> NewRun:
+def new_run(client: SyncPrefectClient, server: Server) -> NewRun:
     """A run that a worker has taken through these states, the last one so long `ago`."""
     deploy(Settings())
-    database = Path(prefect_server.env["PREFECT_HOME"]) / "prefect.db"
+    database = Path(server.env["PREFECT_HOME"]) / "prefect.db"
 
     def new_run(deployment: str, *states: Any, ago: timedelta = LONG) -> UUID:
         deployment_id = client.read_deployment_by_name(deployment).id

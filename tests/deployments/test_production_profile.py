@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from facet.errors import Unavailable
-from facet.storage import S3Store
+from facet.storage.s3 import S3Store
 from tests.support.processes import wait_for
 from tests.support.production import S3_KEYS, missing, production
 from tests.support.receiver import Receiver

@@ -15,17 +15,15 @@ from PIL import Image as Pillow
 from facet.client import ApiError, Client, NoResult
 from tests.support.images import picture
 from tests.support.processes import answers, free_port, running, wait_for
-from tests.support.stack import ROOT, Stack, new_stack, started
+from tests.support.shared_stack import SECRET
+from tests.support.stack import ROOT, Stack
 
-SECRET = "whsec_" + "aGhoaGhoaGhoaGhoaGhoaGhoaGhoaGho"
 PHOTO = ROOT / "examples" / "eileen-collins.jpg"
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = new_stack(tmp_path_factory.mktemp("examples") / "home", FACET_WEBHOOK_SECRETS=SECRET)
-    with started(stack):
-        yield stack
+def stack(shared_stack: Stack) -> Stack:
+    return shared_stack
 
 
 @pytest.fixture

@@ -42,7 +42,8 @@ from facet.pictures.decoder import Decoder
 from facet.principals import EVERYONE
 from facet.services import Services
 from facet.settings import Settings
-from facet.storage import FolderStore, ObjectStore, S3Store
+from facet.storage import FolderStore, ObjectStore
+from facet.storage.s3 import S3Store
 from facet.work.claims import Claims
 from facet.work.dispatcher import Dispatcher
 from tests.support.databases import make_tables

@@ -4,8 +4,9 @@ from uuid import uuid4
 from alembic import command
 from sqlalchemy import text
 
-from facet.persistence.database import Database, migrations_config
+from facet.persistence.database import Database
 from facet.persistence.models import Delivery, DeliveryState
+from facet.persistence.schema import migrations_config
 from tests.support.deliveries import new_deliveries
 from tests.support.scripted import answer, scripted
 

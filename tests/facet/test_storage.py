@@ -13,7 +13,8 @@ import pytest
 from minio import Minio
 
 from facet.errors import NotPermitted, ObjectNotFound, Unavailable
-from facet.storage import FolderStore, ObjectStore, S3Store
+from facet.storage import FolderStore, ObjectStore
+from facet.storage.s3 import S3Store
 from tests.support.production import S3_KEYS
 from tests.support.s3_server import is_installed
 

@@ -11,7 +11,8 @@ import httpx
 import psutil
 
 from facet.persistence.database import Database
-from facet.storage import FolderStore, ObjectStore, S3Store
+from facet.storage import FolderStore, ObjectStore
+from facet.storage.s3 import S3Store
 from tests.faults.proxy import FaultProxy
 from tests.support.processes import PostgreSQL, free_port, running, wait_for
 from tests.support.production import S3_KEYS

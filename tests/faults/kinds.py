@@ -216,6 +216,22 @@ def connections_cut(target: Deployment) -> Iterator[None]:
 
 
 @contextmanager
+def postgresql_read_only(target: Deployment) -> Iterator[None]:
+    """As after a failover: who connects again finds a server that reads alone, and keeps such connections after it."""
+    assert target.postgres
+    engine = create_engine(f"{target.postgres.url}/postgres", isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("ALTER DATABASE facet SET default_transaction_read_only = on"))
+        connection.execute(text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'facet'"))
+        try:
+            yield
+        finally:
+            connection.execute(text("ALTER DATABASE facet SET default_transaction_read_only = off"))
+            target.database.close()  # the harness' own connections
+    engine.dispose()
+
+
+@contextmanager
 def sqlite_locked(target: Deployment) -> Iterator[None]:
     """By a writer that takes longer than any other waits."""
     connection = sqlite3.connect(target.stack.home / "facet.db", isolation_level=None, timeout=30)
@@ -347,6 +363,7 @@ _COMMON = [
 _PRODUCTION = [
     Fault("PostgreSQL stopped", postgresql_crashed, 8, _CRASHED | _UNAVAILABLE),
     Fault("PostgreSQL connections cut", connections_cut, 0, _CRASHED | _UNAVAILABLE),
+    Fault("PostgreSQL read-only", postgresql_read_only, 8, _CRASHED | _UNAVAILABLE),
     Fault("object store stopped", proxied(_s3, Mode(Way.DOWN)), 12, _UNAVAILABLE),
     Fault("object store hung", proxied(_s3, Mode(Way.HUNG)), 8, _UNAVAILABLE),
     Fault("object store slow (5 s)", proxied(_s3, _SLOW), 12, _UNAVAILABLE | _CRASHED),

@@ -10,16 +10,13 @@ from standardwebhooks import Webhook
 from tests.support.images import picture
 from tests.support.processes import wait_for
 from tests.support.scripted import Scripted, answer, scripted
-from tests.support.stack import Stack, new_stack, started
-
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+from tests.support.shared_stack import SECRET
+from tests.support.stack import Stack
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = new_stack(tmp_path_factory.mktemp("stack") / "home", FACET_WEBHOOK_SECRETS=SECRET)
-    with started(stack):
-        yield stack
+def stack(shared_stack: Stack) -> Stack:
+    return shared_stack
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The main job on the real stack: API, Prefect server, worker, database and store."""
 
 import signal
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
@@ -28,21 +27,19 @@ from tests.support.databases import make_tables
 from tests.support.images import add_images, picture
 from tests.support.processes import wait_for
 from tests.support.receiver import Receiver
-from tests.support.stack import Stack, new_stack, started
+from tests.support.stack import Stack
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = new_stack(tmp_path_factory.mktemp("stack") / "home")
-    with started(stack):
-        yield stack
+def stack(shared_stack: Stack) -> Stack:
+    return shared_stack
 
 
 def test_a_photo_becomes_a_callback_through_a_flow_run_of_six_tasks(
     stack: Stack, receiver: Receiver, photo: bytes
 ) -> None:
-    accepted = stack.submit(photo, request_id="portrait", callback_url=receiver.url)
-    body = receiver.body_of("portrait")
+    accepted = stack.submit(photo, request_id="main-job", callback_url=receiver.url)
+    body = receiver.body_of("main-job")
     assert set(body) == {"image_id", "request_id", "faces", "output_image_url", "status", "failure"}
     assert (body["image_id"], body["status"], body["failure"]) == (accepted["id"], "completed", None)
     [face] = body["faces"]
@@ -63,7 +60,7 @@ def test_a_photo_becomes_a_callback_through_a_flow_run_of_six_tasks(
         lambda: stack.prefect("/flow_runs/filter", **of_run)[0]["state_type"] == "COMPLETED", 30, "the run completed"
     )
     [run] = stack.prefect("/flow_runs/filter", **of_run)
-    assert run["name"] == "portrait"
+    assert run["name"] == "main-job"
     assert {f"image:{accepted['id']}", "request:portrait", "interactive"} <= set(run["tags"])
     names = {task["name"] for task in stack.prefect("/task_runs/filter", **of_run)}
     assert names == {"fetch", "detect", "persist faces", "draw", "upload", "callback"}

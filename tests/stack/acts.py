@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from facet.storage import S3Store
+from facet.storage.s3 import S3Store
 from tests.stack.engine import ROOT, Compose, created_containers, docker, logs
 from tests.stack.load import Client, Stream, secret
 from tests.support.processes import wait_for

@@ -1,4 +1,4 @@
-"""One Prefect server for the tests of a process, and one worker for those that share it."""
+"""Work pools on that Prefect server, and one worker for those tests that share it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,12 +6,6 @@ from pathlib import Path
 import pytest
 
 from tests.deployments.worker.stage import Server, Stage, Worker, deploy_all, wait_for
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("prefect")) as server:
-        yield server
 
 
 @pytest.fixture
@@ -33,3 +27,5 @@ def worker(shared: Stage) -> Iterator[Worker]:
     with shared.warm_worker(slots=2, HOOK_NOTE=str(shared.folder / "hook")) as worker:
         wait_for(lambda: len(worker.children()) == 4)
         yield worker
+        assert worker.process.poll() is None
+        assert "could not" not in worker.output

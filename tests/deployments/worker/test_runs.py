@@ -18,8 +18,6 @@ from deployments.worker.worker import CONTROL_QUEUE
 from tests.deployments.worker import sample_flows as flows
 from tests.deployments.worker.stage import Stage, Worker, alive, wait_for
 
-pytestmark = pytest.mark.xdist_group("warm_runs")
-
 
 def begin(shared: Stage, flow: object, **parameters: object) -> tuple[UUID, list[int]]:
     """A run that has written down its processes."""
@@ -189,6 +187,10 @@ def test_a_run_that_someone_else_has_ended_gives_its_slot_back(shared: Stage, wo
     assert shared.state(flow_run_id).message == "given up"
 
 
-def test_the_worker_has_lived_through_all_that(shared: Stage, worker: Worker) -> None:
+def test_the_worker_lives_through_what_its_runs_do(shared: Stage, worker: Worker) -> None:
+    """The fixture looks once more when all tests of this file are over."""
+    for flow in (flows.fail, flows.vanish, flows.segfault):
+        assert not shared.end(shared.run(flow)).is_completed()
+    shared.where()
     assert worker.process.poll() is None
     assert "could not" not in worker.output
