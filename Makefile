@@ -6,6 +6,7 @@ IMAGE ?= examples/eileen-collins.jpg
 OUT ?= ./demo
 PROFILE ?= all
 SEED ?= 1
+PHOTOS ?= wider
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run env test test-fast test-faults test-hostile test-stack lint format lock clean bench-service bench-bulk bench-detector bench-peers scaling models
@@ -40,8 +41,8 @@ env: ## A .env and a folder of random secrets for docker compose
 bench-detector: $(VENV)/dev ## The detector beside the reference engine: parity, accuracy, speed
 	$(BIN)/python -m benchmarks.bench_detector
 
-bench-service: $(VENV)/dev ## The service beside the bare detector and a stock worker
-	$(BIN)/python -m benchmarks.bench_service
+bench-service: $(VENV)/dev ## The service beside the bare detector and a stock worker: PHOTOS=phone
+	$(BIN)/python -m benchmarks.bench_service --photos "$(PHOTOS)"
 
 bench-bulk: $(VENV)/dev ## Bulk reprocessing beside the bare detector, and submissions beside it
 	$(BIN)/python -m benchmarks.bench_bulk

@@ -18,9 +18,10 @@ from uuid import UUID
 
 from rich.table import Table
 
-from benchmarks.bench_service import DATA, client_of, console, is_right, p95, submit
+from benchmarks.bench_service import DATA, console, is_right, p95
 from benchmarks.service.bare import ceiling, faces_and_seconds
 from benchmarks.service.parts import Service, receiving, service
+from benchmarks.service.sending import client_of, submit
 from tests.support.stored import record_results, results, store_completed
 
 

@@ -21,9 +21,10 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks.bench_service import DATA, client_of, console, p95, submit_all
+from benchmarks.bench_service import DATA, console, p95
 from benchmarks.peers.peer import install, peer
 from benchmarks.service.parts import ROOT, Parts, Target, receiving, service
+from benchmarks.service.sending import client_of, submit_all
 from tests.support.processes import bare_environment, postgresql, wait_for
 from tests.support.production import S3_KEYS, redis, s3
 

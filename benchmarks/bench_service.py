@@ -8,18 +8,18 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import httpx
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.service import phone
 from benchmarks.service.bare import ceiling, faces_and_seconds
-from benchmarks.service.parts import CheckingReceiver, Service, Target, receiving, service
+from benchmarks.service.parts import CheckingReceiver, Service, receiving, service
+from benchmarks.service.sending import client_of, submit, submit_all
 
 _ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("FACET_TEST_DATA", _ROOT.parent / "shared" / "data"))
@@ -35,8 +35,15 @@ def main() -> None:
     arguments.add_argument("--singles", type=int, default=20, help="photos sent one by one to the idle service")
     arguments.add_argument("--stock", type=int, default=6, help="photos sent one by one to the stock worker")
     arguments.add_argument("--profile", choices=["embedded", "postgresql"], default="embedded")
+    arguments.add_argument("--photos", choices=["wider", "phone"], default="wider", help="phone: 12 and 24 MP")
+    arguments.add_argument(
+        "--against", type=Path, action="append", default=[], help="checkout to run --photos phone on"
+    )
     options = arguments.parse_args()
     photos = sorted(options.data.glob("*.jpg"))
+    if options.photos == "phone":
+        phone.compare(photos, [path.resolve() for path in options.against], options.rounds, console)
+        return
     many = [photos[n % len(photos)] for n in range(options.images)]
     singles = many[: options.singles]
     console.print("Bare detection …")
@@ -85,22 +92,6 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def submit(client: httpx.Client, photo: Path, request_id: str, callback_url: str, path: str = "/v1/images") -> None:
-    answer = client.post(
-        path,
-        files={"image": (photo.name, photo.read_bytes())},
-        data={"request_id": request_id, "callback_url": callback_url},
-    )
-    assert answer.status_code == 202, answer.text
-
-
-def submit_all(client: httpx.Client, photos: Mapping[str, Path], callback_url: str, path: str = "/v1/images") -> None:
-    """Submit the photos, by their request ids, four at a time."""
-    with ThreadPoolExecutor(4) as pool:
-        for sent in [pool.submit(submit, client, photo, name, callback_url, path) for name, photo in photos.items()]:
-            sent.result()
-
-
 def p95(values: Sequence[float]) -> float:
     return sorted(values)[int(0.95 * (len(values) - 1))]
 
@@ -132,10 +123,6 @@ def _one_by_one(target: Service, photos: list[Path], bare: dict[Path, tuple[int,
             time.sleep(1.5)  # idle again
         time.sleep(3)
         return _account(target, before, known, len(photos), receiver) | {"latencies": latencies}
-
-
-def client_of(target: Target) -> httpx.Client:
-    return httpx.Client(base_url=target.url, timeout=60, trust_env=False)
 
 
 def is_right(body: dict[str, Any], wanted: dict[str, int]) -> bool:

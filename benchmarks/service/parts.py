@@ -54,6 +54,18 @@ class Parts:
             with suppress(psutil.NoSuchProcess):
                 each.kill()
 
+    def pid(self, name: str) -> int:
+        return self._processes[name].pid
+
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """It does not answer until the block ends."""
+        self._processes[name].suspend()
+        try:
+            yield
+        finally:
+            self._processes[name].resume()
+
     def cpu_seconds(self) -> dict[str, float]:
         """CPU seconds of each part so far, its children apart where it has any."""
         spent: dict[str, float] = {}
@@ -111,8 +123,13 @@ class Service(Target):
 
 
 @contextmanager
-def service(home: Path, *, profile: str, worker: str, slots: int, **settings: str) -> Iterator[Service]:
-    """The service with a `warm` or a `stock` worker, on SQLite (`embedded`) or PostgreSQL, ready to take photos."""
+def service(
+    home: Path, *, profile: str, worker: str, slots: int, tree: Path = ROOT, **settings: str
+) -> Iterator[Service]:
+    """The service with a `warm` or a `stock` worker, on SQLite (`embedded`) or PostgreSQL, ready to take photos.
+
+    `tree`: the checkout whose service it is, with its environment in `.venv` if that is another one than this.
+    """
     port, prefect_port = free_port(), free_port()
     home.mkdir(parents=True)
     prefect_url = f"http://127.0.0.1:{prefect_port}/api"
@@ -121,6 +138,7 @@ def service(home: Path, *, profile: str, worker: str, slots: int, **settings: st
         "FACET_PORT": str(port),
         "FACET_WORKER_SLOTS": str(slots),
         "FACET_OUTBOUND_ALLOW": "127.0.0.1",
+        **({} if tree == ROOT else {"FACET_CALLBACK_ALLOW": "127.0.0.1"}),  # its name in earlier versions
         "FACET_PREFECT_PORT": str(prefect_port),
         "PREFECT_API_URL": prefect_url,
         "PREFECT_HOME": str(home / "prefect"),
@@ -128,7 +146,7 @@ def service(home: Path, *, profile: str, worker: str, slots: int, **settings: st
         "DO_NOT_TRACK": "1",
         **settings,
     }
-    facet = [sys.executable, "-m", "cli.main"]
+    facet = [sys.executable if tree == ROOT else str(tree / ".venv" / "bin" / "python"), "-m", "cli.main"]
     workers = {
         "warm": [*facet, "worker"],
         "stock": [*facet, "worker", "--stock"],
@@ -141,7 +159,7 @@ def service(home: Path, *, profile: str, worker: str, slots: int, **settings: st
             environment["PREFECT_API_DATABASE_CONNECTION_URL"] = f"{server}/prefect".replace(
                 "postgresql+psycopg2", "postgresql+asyncpg"
             )
-        parts = stack.enter_context(Parts(home, environment))
+        parts = stack.enter_context(Parts(home, environment, tree))
         parts.start("prefect", [*facet, "prefect-server"])
         wait_for(lambda: _answers(f"{prefect_url}/health"), 120, "Prefect answers")
         parts.do([*facet, "db", "upgrade"])
