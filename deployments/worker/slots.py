@@ -16,8 +16,10 @@ _LONGEST_PAUSE = 30.0
 class Slots:
     """A number of slots for one kind of flow runs, so that no other kind can take them."""
 
-    def __init__(self, name: str, count: int, on_idle: Callable[[], None]) -> None:
+    def __init__(self, name: str, count: int, on_idle: Callable[[], None], starting: asyncio.Semaphore) -> None:
+        """`on_idle` is told of each child that can be taken; `starting` is how many may start at once."""
         self.name, self.count = name, count
+        self._starting = starting
         self._launch = Launch()
         self._closed = False
         self._on_idle = on_idle
@@ -88,10 +90,12 @@ class Slots:
         """Keep one slot filled. Children that cannot start are tried again ever more slowly."""
         failures = 0
         while True:
-            child = await ChildProcess.start(self._launch)
-            self._children.add(child)
+            async with self._starting:
+                child = await ChildProcess.start(self._launch)
+                self._children.add(child)
+                is_ready = await self._await_ready(child)
             try:
-                failures = 0 if await self._await_ready(child) else failures + 1
+                failures = 0 if is_ready else failures + 1
                 if child.ready.is_set():
                     self.give_back(child)
                 await child.ended.wait()
