@@ -1,4 +1,7 @@
-"""The application's database: one engine, short transactions, the database's own clock."""
+"""The application's database: one engine, short transactions, the database's own clock.
+
+The schema's module is imported where it is used: Alembic takes longer to load than all the rest of this.
+"""
 
 import fcntl
 import logging
@@ -9,10 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, DateTime, Dialect, create_engine, event, make_url, select, text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session, sessionmaker
@@ -131,7 +130,8 @@ class Database:
 
         One caller at a time; the others wait. Raises Unavailable when that cannot be done now.
         """
-        config = migrations_config()
+        from facet.persistence import schema
+
         with (
             outages_told(),
             self._upgraded_alone() if self.is_sqlite else nullcontext(),
@@ -141,9 +141,7 @@ class Database:
         ):
             if not self.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _DISPATCH_LOCK})
-            if _missing(MigrationContext.configure(connection).get_current_revision()):
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+            schema.apply_all(connection)
 
     @contextmanager
     def _upgraded_alone(self) -> Iterator[None]:
@@ -161,31 +159,19 @@ class Database:
 
     def revisions(self) -> tuple[str | None, str | None]:
         """The migration that the tables are at, and the latest there is."""
+        from facet.persistence import schema
+
         with outages_told(), self.engine.connect() as connection:
-            present = MigrationContext.configure(connection).get_current_revision()
-        return present, ScriptDirectory.from_config(migrations_config()).get_current_head()
+            return schema.present_revision(connection), schema.latest_revision()
 
     def missing_migrations(self) -> list[str]:
         """Those of this version that the database lacks; none where a later version has migrated it."""
-        return _missing(self.revisions()[0])
+        from facet.persistence import schema
+
+        return schema.revisions_after(self.revisions()[0])
 
     def close(self) -> None:
         self.engine.dispose()
-
-
-def migrations_config() -> Config:
-    """Alembic's configuration, which is where the migrations lie."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    return config
-
-
-def _missing(present: str | None) -> list[str]:
-    """The migrations of this version that follow `present`, in their order; none where it does not know that one."""
-    known = [script.revision for script in ScriptDirectory.from_config(migrations_config()).walk_revisions()][::-1]
-    if present is None:
-        return known
-    return known[known.index(present) + 1 :] if present in known else []
 
 
 @contextmanager

@@ -3,15 +3,16 @@
 from facet.settings import Settings
 from facet.storage.base import ObjectStore, StoredObject
 from facet.storage.folder import FolderStore
-from facet.storage.s3 import S3Store
 
-__all__ = ["FolderStore", "ObjectStore", "S3Store", "StoredObject", "open_store"]
+__all__ = ["FolderStore", "ObjectStore", "StoredObject", "open_store"]
 
 
 def open_store(settings: Settings) -> ObjectStore:
     """The store that the settings choose."""
     if settings.store == "folder":
         return FolderStore(settings.objects_folder)
+    from facet.storage.s3 import S3Store  # with minio, which takes half a second to load
+
     server, secure = settings.s3_server
     return S3Store(
         server,
