@@ -13,7 +13,7 @@ from facet.persistence.database import Database
 from facet.principals import OWNER, KeyScope
 from facet.settings import get_settings
 
-keys = typer.Typer(no_args_is_help=True, help="The API's keys.")
+keys = typer.Typer(no_args_is_help=True, add_completion=False, help="The API's keys.")
 
 
 @keys.command("create")

@@ -131,6 +131,15 @@ def prefect_server() -> None:
     serve("127.0.0.1", settings.prefect_port)
 
 
+db = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+@db.callback()
+def _database() -> None:
+    """The application's database."""
+
+
+@db.command("upgrade")
 def db_upgrade() -> None:
     """Apply all migrations to the application's database."""
     from facet.persistence.database import Database

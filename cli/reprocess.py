@@ -77,7 +77,7 @@ def reprocess(
         raise typer.Exit(1)
 
 
-reprocessings = typer.Typer(no_args_is_help=True, help="The reprocessings that were asked for.")
+reprocessings = typer.Typer(no_args_is_help=True, add_completion=False, help="The reprocessings that were asked for.")
 
 
 @reprocessings.command("list")

@@ -12,10 +12,12 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
-from sqlalchemy import ColumnElement, true
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
 
 OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SECRET = re.compile(r"[\x21-\x7e]{32,200}")
@@ -46,8 +48,10 @@ class Principal:
     def sees_all(self) -> bool:
         return self.scope is KeyScope.ADMIN
 
-    def sees(self, owner: Any) -> ColumnElement[bool]:
+    def sees(self, owner: Any) -> "ColumnElement[bool]":
         """The condition for the rows, of this column of owners, that it may see."""
+        from sqlalchemy import true  # the settings, which need keys alone, are loaded without it
+
         return true() if self.sees_all else owner == self.owner
 
 

@@ -6,10 +6,11 @@ No message holds the value of a URL of a database: a password may be in it.
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 _DATABASES = "postgresql+psycopg2://user:password@host:5432/database or sqlite:////folder/facet.db"
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?![.-])){1,61}[a-z0-9]", re.ASCII)
@@ -25,6 +26,9 @@ def check_home(value: Path) -> Path:
 
 def check_database_url(value: str) -> str:
     """The URL with its driver: `postgres://`, as hosts of databases hand it out, is `postgresql+psycopg2://`."""
+    from sqlalchemy import make_url  # half the time that the settings would take to load without it
+    from sqlalchemy.exc import ArgumentError
+
     try:
         url = make_url(value)
     except (ArgumentError, ValueError) as error:
@@ -42,8 +46,9 @@ def check_database_url(value: str) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def _check_postgresql(url: URL) -> None:
+def _check_postgresql(url: "URL") -> None:
     import psycopg2  # type: ignore[import-untyped]
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
     try:
         arguments, options = url.get_dialect()().create_connect_args(url)

@@ -212,6 +212,9 @@ class WarmWorker(ProcessWorker):
                 raise
             await self._wait_out(error)
 
+    async def _worker_metadata(self) -> None:
+        """None: Prefect would load all its integrations to tell their versions, which takes as long as this worker."""
+
     async def _hear_of_pool(self) -> None:
         """Listen to the events of the work pool; one that was deleted and made anew has another id."""
         if self._work_pool is None or self._work_pool.id == self._heard_pool:

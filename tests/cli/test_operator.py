@@ -11,7 +11,6 @@ from threading import Thread
 from typing import Any
 from uuid import UUID
 
-import httpx
 import pytest
 from sqlalchemy import select
 from typer.testing import CliRunner
@@ -20,6 +19,7 @@ from cli.main import app
 from facet.persistence.database import Database
 from facet.persistence.models import Image, Maintenance
 from facet.settings import get_settings
+from tests.support import local_http
 from tests.support.images import picture
 from tests.support.processes import wait_for
 from tests.support.receiver import Receiver
@@ -164,7 +164,7 @@ def test_what_is_deleted_in_prefect_is_named_and_mended_by_deploy_alone(stack: S
             assert stack.finished(image_id, until - time.monotonic())["status"] == "completed"
 
     def not_ready() -> str:
-        prefect = httpx.get(f"{stack.url}/readyz", timeout=30).json()["parts"]["prefect"]
+        prefect = local_http.get(f"{stack.url}/readyz", timeout=30).json()["parts"]["prefect"]
         return str(prefect["detail"]) if prefect["status"] != "ok" else ""
 
     stack.finished(stack.submit(picture(), request_id="redo")["id"])
@@ -174,7 +174,7 @@ def test_what_is_deleted_in_prefect_is_named_and_mended_by_deploy_alone(stack: S
     for queue in ("interactive", "control"):
         stack.delete_in_prefect(f"/work_pools/faces/queues/{queue}")
     again = {"request_id_prefix": "redo", "other_detector": False}
-    redone = httpx.post(f"{stack.url}/v1/reprocessings", json=again, timeout=30).raise_for_status().json()["id"]
+    redone = local_http.post(f"{stack.url}/v1/reprocessings", json=again, timeout=30).raise_for_status().json()["id"]
     submit()
     wait_for(not_ready, 10, "it is not ready")
     assert "detect-faces" in not_ready() and "work queue" in not_ready() and "facet deploy" in not_ready()
@@ -185,7 +185,7 @@ def test_what_is_deleted_in_prefect_is_named_and_mended_by_deploy_alone(stack: S
     mend()
     wait_for(lambda: not not_ready(), 10, "it is ready")
     state = f"{stack.url}/v1/reprocessings/{redone}"
-    wait_for(lambda: httpx.get(state, timeout=30).json()["state"] == "completed", 60, "the reprocessing is done")
+    wait_for(lambda: local_http.get(state, timeout=30).json()["state"] == "completed", 60, "the reprocessing is done")
 
     stack.delete_in_prefect("/deployments/detect-faces/detect-faces")
     submit()
@@ -220,12 +220,12 @@ def test_maintenance_that_is_overdue_is_known_everywhere(stack: Stack) -> None:
             row.expected_since = row.completed_at = database.now(session) - ago
 
     def part() -> dict[str, Any]:
-        readiness = httpx.get(f"{stack.url}/readyz", timeout=30)
+        readiness = local_http.get(f"{stack.url}/readyz", timeout=30)
         assert readiness.status_code == 200
         return dict(readiness.json()["parts"]["maintenance"])
 
     def overdue() -> bool:
-        return "facet_maintenance_overdue 1.0" in httpx.get(f"{stack.url}/metrics", timeout=30).text
+        return "facet_maintenance_overdue 1.0" in local_http.get(f"{stack.url}/metrics", timeout=30).text
 
     completed(timedelta(hours=2.9))
     wait_for(lambda: part()["status"] == "ok", 10, "it is well")
@@ -246,18 +246,20 @@ def test_the_doctor_finds_what_is_paused_or_gone_in_prefect(stack: Stack) -> Non
     def change(method: str, url: str, **content: Any) -> None:
         """However often Prefect's SQLite is busy."""
         wait_for(
-            lambda: httpx.request(method, url, timeout=30, **content).status_code in (204, 404), 60, f"{method} {url}"
+            lambda: local_http.request(method, url, timeout=30, **content).status_code in (204, 404),
+            60,
+            f"{method} {url}",
         )
 
     change("PATCH", pool, json={"is_paused": True})
     assert "paused" in faults()["work pool"]["detail"]
     change("PATCH", pool, json={"is_paused": False})
-    deployment = httpx.get(f"{prefect}/deployments/name/deliver-callbacks/deliver-callbacks").json()["id"]
+    deployment = local_http.get(f"{prefect}/deployments/name/deliver-callbacks/deliver-callbacks").json()["id"]
     change("DELETE", f"{prefect}/deployments/{deployment}")
     change("DELETE", f"{pool}/queues/bulk")
     for process in stack.processes("cli.main worker"):
         process.suspend()
-    for worker in httpx.post(f"{pool}/workers/filter", json={}, timeout=30).json():
+    for worker in local_http.post(f"{pool}/workers/filter", json={}, timeout=30).json():
         change("DELETE", f"{pool}/workers/{worker['name']}")
     found = faults()
     assert set(found) - {"API"} == {"work pool", "deployments", "worker"}

@@ -68,6 +68,7 @@ def test_prefect_is_the_version_that_was_read() -> None:
         (BaseWorker._release_limit_slot, "self flow_run_id"),
         (BaseWorker._setup_cancellation_observer, "self"),
         (BaseWorker._sync_and_initialize, "self"),
+        (BaseWorker._worker_metadata, "self"),
     ],
     ids=lambda value: getattr(value, "__qualname__", None),
 )

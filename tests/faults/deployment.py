@@ -14,6 +14,7 @@ from facet.persistence.database import Database
 from facet.storage import FolderStore, ObjectStore
 from facet.storage.s3 import S3Store
 from tests.faults.proxy import FaultProxy
+from tests.support import local_http
 from tests.support.processes import PostgreSQL, free_port, running, wait_for
 from tests.support.production import S3_KEYS
 from tests.support.production import s3 as s3_server
@@ -115,7 +116,7 @@ class Deployment:
         try:
             workers = self.stack.prefect("/work_pools/faces/workers/filter")
             return any(worker["status"] == "ONLINE" for worker in workers) and all(
-                httpx.get(f"http://127.0.0.1:{api.upstream_port}/readyz", timeout=10).json()["status"] == "ok"
+                local_http.get(f"http://127.0.0.1:{api.upstream_port}/readyz", timeout=10).json()["status"] == "ok"
                 for api in self.api
             )
         except (httpx.HTTPError, ValueError, KeyError):
@@ -225,7 +226,7 @@ def _set_up(target: Deployment) -> None:
 
 def _is_healthy(prefect_port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{prefect_port}/api/health", timeout=5).is_success
+        return local_http.get(f"http://127.0.0.1:{prefect_port}/api/health", timeout=5).is_success
     except httpx.HTTPError:
         return False
 

@@ -11,6 +11,7 @@ import cv2
 import httpx
 
 from tests.faults.deployment import Deployment
+from tests.support import local_http
 from tests.support.images import picture
 from tests.support.stack import ROOT
 
@@ -80,7 +81,7 @@ class Stream:
             url = self._urls[(number + submission.tries) % len(self._urls)]
             submission.tries += 1
             try:
-                answer = httpx.post(
+                answer = local_http.post(
                     url,
                     files={"image": ("photo.jpg", self._photos[submission.photo])},
                     data={"request_id": submission.request_id, "callback_url": self._callback_url},

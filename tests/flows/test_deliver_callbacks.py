@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 from standardwebhooks import Webhook
 
+from tests.support import local_http
 from tests.support.images import picture
 from tests.support.processes import wait_for
 from tests.support.scripted import Scripted, answer, scripted
@@ -52,12 +52,12 @@ def test_what_is_not_taken_at_once_is_sent_by_its_own_flow_and_again_on_request(
     assert deliver_runs(stack)[0]["work_queue_name"] == "control"
 
     delivery = f"{stack.url}/v1/deliveries/{callback['id']}"
-    assert httpx.post(f"{delivery}/redeliver").status_code == 202
-    wait_for(lambda: httpx.get(delivery).json()["state"] == "delivered", 90, "redelivered")
+    assert local_http.post(f"{delivery}/redeliver").status_code == 202
+    wait_for(lambda: local_http.get(delivery).json()["state"] == "delivered", 90, "redelivered")
     assert len({(headers["webhook-id"], body) for headers, body in receiver.requests}) == 1
     for headers, body in receiver.requests:
         assert Webhook(SECRET).verify(body, headers)["request_id"] == "stubborn"
-    assert [a["status_code"] for a in httpx.get(delivery).json()["attempts"]] == [500] * 4 + [204]
+    assert [a["status_code"] for a in local_http.get(delivery).json()["attempts"]] == [500] * 4 + [204]
     runs = stack.prefect("/flow_runs/filter", flows={"name": {"any_": ["deliver-callbacks"]}})
     assert all(SECRET not in str(run) for run in runs)
     assert all(SECRET not in log.read_text() for log in (stack.home / "logs").glob("*.log"))

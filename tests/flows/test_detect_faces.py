@@ -5,7 +5,6 @@ from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
-import httpx
 import pytest
 from prefect.artifacts import create_table_artifact
 from prefect.exceptions import TerminationSignal
@@ -23,6 +22,7 @@ from facet.settings import Settings
 from flows.detect_faces import _handed_back, _retried_later
 from tasks.for_show import for_show
 from tests.faults.proxy import FaultProxy, Mode, Way
+from tests.support import local_http
 from tests.support.databases import make_tables
 from tests.support.images import add_images, picture
 from tests.support.processes import wait_for
@@ -47,7 +47,7 @@ def test_a_photo_becomes_a_callback_through_a_flow_run_of_six_tasks(
     x, y, _, height = face["box"]
     assert face["box"] == pytest.approx([180, 65, 84, 108], abs=1), "the reference's own box"
     assert set(face["keypoints"]) == {"left_eye", "right_eye", "nose", "mouth_left", "mouth_right"}
-    drawn = decode(httpx.get(body["output_image_url"]).content, max_pixels=10**6)
+    drawn = decode(local_http.get(body["output_image_url"]).content, max_pixels=10**6)
     assert drawn[y + height // 2, x][1] > 150 > drawn[y + height // 2, x][0]
 
     image = stack.image(accepted["id"])
@@ -149,14 +149,14 @@ def test_a_photo_submitted_while_prefect_is_down_is_accepted_and_processed_later
 
 
 def test_the_predecessors_clients_are_served(stack: Stack, receiver: Receiver, photo: bytes) -> None:
-    answer = httpx.post(
+    answer = local_http.post(
         f"{stack.url}/api/image/",
         files={"image": ("photo.jpg", photo)},
         data={"request_id": "123456789", "callback_url": receiver.url},
     )
     assert (answer.status_code, answer.json()["status"]) == (202, "ok")
     body = receiver.body_of("123456789")
-    download = httpx.get(f"{stack.url}/api/image/", params={"image_id": body["image_id"]})
+    download = local_http.get(f"{stack.url}/api/image/", params={"image_id": body["image_id"]})
     assert download.headers["content-type"] == "image/jpeg"
     assert len(body["faces"]) == 1
 

@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 
+from tests.support import local_http
 from tests.support.images import picture
 from tests.support.processes import wait_for
 from tests.support.stack import Stack, new_stack, started
@@ -34,7 +34,7 @@ def database_url(stack: Stack) -> str:
 
 def ask(stack: Stack, **request: Any) -> str:
     """Ask for a reprocessing; returns its URL."""
-    answer = httpx.post(f"{stack.url}/v1/reprocessings", json=request)
+    answer = local_http.post(f"{stack.url}/v1/reprocessings", json=request)
     assert answer.status_code == 202, answer.text
     return answer.headers["location"]
 
@@ -42,7 +42,7 @@ def ask(stack: Stack, **request: Any) -> str:
 def read(url: str) -> dict[str, Any]:
     """How far it is; not asked more often than twice a second, since the stack has better things to do."""
     time.sleep(0.4)
-    return dict(httpx.get(url, timeout=60).raise_for_status().json())
+    return dict(local_http.get(url, timeout=60).raise_for_status().json())
 
 
 def children(stack: Stack) -> list[psutil.Process]:

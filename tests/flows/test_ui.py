@@ -11,6 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, TimeoutError, sync_playwright
 
+from tests.support import local_http
 from tests.support.processes import wait_for
 from tests.support.stack import Stack, new_stack, started
 from tests.support.stored import store_completed
@@ -77,14 +78,14 @@ def bulk_queue(stack: Stack, *, paused: bool) -> None:
 
 def ask(stack: Stack, **request: Any) -> str:
     """A reprocessing's URL, once its images wait and its run has begun."""
-    answer = httpx.post(f"{stack.url}/v1/reprocessings", json=request, timeout=30).raise_for_status()
+    answer = local_http.post(f"{stack.url}/v1/reprocessings", json=request, timeout=30).raise_for_status()
     url = str(answer.headers["location"])
     wait_for(lambda: read(url)["taken"], 90, "images were taken")
     return url
 
 
 def read(url: str) -> dict[str, Any]:
-    return dict(httpx.get(url, timeout=30).raise_for_status().json())
+    return dict(local_http.get(url, timeout=30).raise_for_status().json())
 
 
 def state_of(stack: Stack, flow_run_id: str) -> str:

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event, Thread
 
-import httpx
 import psutil
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +18,7 @@ from tests.hostile.cases import Case, Outcome, listed
 from tests.hostile.faults import written
 from tests.hostile.kinds import kinds
 from tests.hostile.pictures import generated
+from tests.support import local_http
 from tests.support.stack import ROOT, Stack, new_stack, started
 
 SIDE = {"FACET_MAX_IMAGE_SIDE": "65535"}
@@ -78,7 +78,7 @@ def send_all(stack: Stack, cases: Sequence[Case]) -> list[Outcome]:
 def _send(stack: Stack, case: Case) -> Outcome:
     begun = time.monotonic()
     files = {"image": (case.name, case.data)}
-    answer = httpx.post(f"{stack.url}/v1/images", files=files, data={"request_id": "hostile"}, timeout=60)
+    answer = local_http.post(f"{stack.url}/v1/images", files=files, data={"request_id": "hostile"}, timeout=60)
     body = answer.json()
     seconds = time.monotonic() - begun
     image = None

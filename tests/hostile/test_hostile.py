@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from facet.detector import create_detector
@@ -12,6 +11,7 @@ from tests.hostile.here import judged
 from tests.hostile.kinds import kinds
 from tests.hostile.pictures import generated
 from tests.hostile.run import MAX_CHILD_MB, MAX_SECONDS, SIDE, ChildMemory, every_case, send_all, summary
+from tests.support import local_http
 from tests.support.scripted import Script, answer, scripted
 from tests.support.stack import Stack, new_stack, started
 
@@ -60,7 +60,7 @@ def test_each_file_is_of_its_class_and_has_its_face_where_it_is(photo: bytes) ->
 
 def by_url(stack: Stack, url: str, **fields: Any) -> dict[str, Any]:
     body = {"image_url": url, "request_id": "by-url"} | fields
-    accepted = httpx.post(f"{stack.url}/v1/images", json=body, timeout=30)
+    accepted = local_http.post(f"{stack.url}/v1/images", json=body, timeout=30)
     assert accepted.status_code == 202, accepted.text
     return stack.finished(accepted.json()["id"], 120)
 
@@ -70,7 +70,7 @@ def test_an_image_is_fetched_once_and_stored_as_the_original(stack: Stack, photo
         image = by_url(stack, server.url)
         assert (image["status"], len(image["faces"]), image["image_url"]) == ("completed", 1, server.url)
         assert (image["media_type"], image["size_bytes"], image["width"]) == ("image/jpeg", len(photo), 512)
-        original = httpx.get(image["links"]["original"])
+        original = local_http.get(image["links"]["original"])
         assert (original.content, original.headers["x-content-type-options"]) == (photo, "nosniff")
         assert len(server.requests) == 1
 
@@ -94,5 +94,5 @@ def test_what_cannot_be_fetched_ends_with_the_true_reason(
         image = by_url(stack, server.url)
         assert (image["status"], image["failure"]["code"], image["width"]) == ("failed", code, None)
         assert len(server.requests) == requests, "what may go better is tried again, and nothing else is"
-    assert httpx.get(f"{stack.url}/v1/images/{image['id']}/original").status_code == 404
+    assert local_http.get(f"{stack.url}/v1/images/{image['id']}/original").status_code == 404
     assert not [path for path in stack.home.glob(f"objects/images/{image['id']}/*")]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.support import local_http
 from tests.support.processes import PATIENCE, PostgreSQL, answers, free_port, running, wait_for
 from tests.support.s3_server import is_installed
 from tests.support.stack import ROOT, Stack
@@ -131,6 +132,6 @@ def _part(stack: Stack, name: str, command: list[str]):  # type: ignore[no-untyp
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=5, trust_env=False).is_success
+        return local_http.get(url, timeout=5, trust_env=False).is_success
     except httpx.HTTPError:
         return False

@@ -12,6 +12,7 @@ import httpx
 import psutil
 
 from facet.local import url_of
+from tests.support import local_http
 from tests.support.prefect_database import migrate_prefect
 from tests.support.processes import bare_environment, free_port, running, wait_for
 
@@ -48,12 +49,12 @@ class Stack:
         return [sys.executable, "-m", "cli.main"]
 
     def submit(self, data: bytes, **fields: str) -> dict[str, Any]:
-        answer = httpx.post(f"{self.url}/v1/images", files={"image": ("photo.jpg", data)}, data=fields, timeout=30)
+        answer = local_http.post(f"{self.url}/v1/images", files={"image": ("photo.jpg", data)}, data=fields, timeout=30)
         assert answer.status_code == 202, answer.text
         return dict(answer.json())
 
     def image(self, image_id: str) -> dict[str, Any]:
-        return dict(httpx.get(f"{self.url}/v1/images/{image_id}", timeout=30).raise_for_status().json())
+        return dict(local_http.get(f"{self.url}/v1/images/{image_id}", timeout=30).raise_for_status().json())
 
     def finished(self, image_id: str, seconds: float = 90) -> dict[str, Any]:
         wait_for(lambda: self.image(image_id)["status"] not in ("queued", "processing"), seconds, "the image ended")
@@ -65,7 +66,7 @@ class Stack:
         answers: list[httpx.Response] = []
 
         def accepted() -> bool:
-            answers.append(httpx.request(method, url, json=body if method != "GET" else None, timeout=30))
+            answers.append(local_http.request(method, url, json=body if method != "GET" else None, timeout=30))
             return answers[-1].status_code != 503
 
         wait_for(accepted, 60, f"Prefect's server does {path}")

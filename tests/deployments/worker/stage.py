@@ -24,6 +24,7 @@ from prefect.flows import Flow
 
 from deployments.worker.worker import CONTROL_QUEUE
 from tests.deployments.worker import sample_flows
+from tests.support import local_http
 from tests.support.prefect_database import migrate_prefect
 from tests.support.processes import PATIENCE, bare_environment
 
@@ -111,7 +112,7 @@ class Server:
 
     def _answers(self) -> bool:
         with suppress(httpx.HTTPError):
-            return httpx.get(f"{self.url}/health", trust_env=False).is_success
+            return local_http.get(f"{self.url}/health", trust_env=False).is_success
         return False
 
 

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
-import httpx
 import pytest
 from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelling, Crashed
@@ -17,6 +16,7 @@ from deployments.prefect.control_runs import _is_heard
 from deployments.worker.worker import CONTROL_QUEUE
 from tests.deployments.worker import sample_flows as flows
 from tests.deployments.worker.stage import Stage, Worker, alive, wait_for
+from tests.support import local_http
 
 
 def begin(shared: Stage, flow: object, **parameters: object) -> tuple[UUID, list[int]]:
@@ -170,11 +170,11 @@ def test_heartbeats_are_sent(shared: Stage, worker: Worker) -> None:
 
     def heard() -> bool:
         wanted = {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": {"id": [resource]}}
-        answer = httpx.post(f"{shared.server.url}/events/filter", json={"filter": wanted}, trust_env=False)
+        answer = local_http.post(f"{shared.server.url}/events/filter", json={"filter": wanted}, trust_env=False)
         return bool(answer.json()["events"])
 
     wait_for(heard)
-    workers = httpx.post(
+    workers = local_http.post(
         f"{shared.server.url}/work_pools/{shared.pool}/workers/filter", json={}, trust_env=False
     ).json()
     assert [each["status"] for each in workers] == ["ONLINE"]
