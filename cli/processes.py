@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from cli.output import fail
+from facet.loading import loading
 from facet.local import listens, spare_proxies
 from facet.settings import Settings, get_settings
 
@@ -34,12 +35,14 @@ def api() -> None:
     except NotSafe as error:
         raise typer.Exit(fail(str(error))) from error
 
-    import uvicorn
-
-    from api.app import create_app
-
     logging.basicConfig(level="WARNING", format=_LOG_FORMAT)
-    uvicorn.run(create_app(), host=settings.host, port=settings.port, access_log=False, log_config=None)
+    with loading():
+        import uvicorn
+
+        from api.app import create_app
+
+        app = create_app()
+    uvicorn.run(app, host=settings.host, port=settings.port, access_log=False, log_config=None)
 
 
 def worker(
@@ -58,7 +61,8 @@ def worker(
     find_prefect(settings)
     os.environ.setdefault("PREFECT_WORKER_QUERY_SECONDS", "0.5" if stock else "3")  # warm: events tell
 
-    from deployments.prefect.deploy import DeployFailed, await_deployment
+    with loading():
+        from deployments.prefect.deploy import DeployFailed, await_deployment
 
     seconds = settings.start_seconds if wait is None else wait
     await_schema(settings, seconds)
@@ -70,7 +74,8 @@ def worker(
     if stock:
         arguments = ["worker", "start", "--pool", name, "--type", "process", "--limit", str(limit)]
         os.execv(sys.executable, [sys.executable, "-m", "prefect", *arguments])
-    from deployments.worker.serve import serve
+    with loading():
+        from deployments.worker.serve import serve
 
     serve(name, limit, settings)
 
@@ -102,9 +107,10 @@ def deploy(
     settings = get_settings()
     find_prefect(settings)
 
-    from deployments.prefect.deploy import DeployFailed
-    from deployments.prefect.deploy import deploy as make
-    from deployments.prefect.docker_pool import DockerPool
+    with loading():
+        from deployments.prefect.deploy import DeployFailed
+        from deployments.prefect.deploy import deploy as make
+        from deployments.prefect.docker_pool import DockerPool
 
     docker = DockerPool(docker_image, docker_network or [], docker_secrets) if docker_image else None
     try:
@@ -126,7 +132,8 @@ def prefect_server() -> None:
     settings = get_settings()
     find_prefect(settings)
 
-    from deployments.prefect.server import serve
+    with loading():
+        from deployments.prefect.server import serve
 
     serve("127.0.0.1", settings.prefect_port)
 

@@ -4,6 +4,7 @@ import re
 import tomllib
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -34,11 +35,11 @@ def test_every_command_is_documented() -> None:
     assert sorted(documented) == sorted(_commands(typer.main.get_command(app)))
 
 
-def _commands(command: object, prefix: str = "") -> list[str]:
-    commands = getattr(command, "commands", None)
-    if commands is None:
+def _commands(command: Any, prefix: str = "") -> list[str]:
+    if not hasattr(command, "list_commands"):
         return [prefix.strip()]
-    return [name for key, child in commands.items() for name in _commands(child, f"{prefix} {key}")]
+    names = command.list_commands(None)
+    return [each for name in names for each in _commands(command.get_command(None, name), f"{prefix} {name}")]
 
 
 def test_every_make_target_is_in_its_help() -> None:

@@ -19,6 +19,7 @@ from deployments.prefect.internals.server import (
     set_database_config,
 )
 from deployments.prefect.losses import watch
+from facet.loading import loading
 
 BUSY_MILLISECONDS = 10_000
 """For so long a writer waits for another; none takes more than some milliseconds."""
@@ -77,8 +78,8 @@ def serve(host: str, port: int) -> None:
     config = provide_database_interface().database_config
     if isinstance(config, AioSqliteConfiguration):
         set_database_config(QueuedWriters(config.connection_url))
-    app = QuickRetries(create_app(final=True))
-    gc.freeze()  # what is loaded by now stays, and need not be walked through again and again
+    with loading():
+        app = QuickRetries(create_app(final=True))
     gc.set_threshold(20_000, 20, 50)
     server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="warning", timeout_keep_alive=5))
     losses = watch()  # by the handlers that uvicorn's configuration has just made, and Prefect's

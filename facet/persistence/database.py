@@ -1,12 +1,9 @@
-"""The application's database: one engine, short transactions, the database's own clock.
-
-The schema's module is imported where it is used: Alembic takes longer to load than all the rest of this.
-"""
+"""The application's database: one engine, short transactions, the database's own clock."""
 
 import fcntl
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +16,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 from facet.errors import Unavailable
+from facet.persistence import schema
 from facet.persistence.database_outages import drop_connections, outages_told
 
 log = logging.getLogger(__name__)
@@ -130,8 +128,6 @@ class Database:
 
         One caller at a time; the others wait. Raises Unavailable when that cannot be done now.
         """
-        from facet.persistence import schema
-
         with (
             outages_told(),
             self._upgraded_alone() if self.is_sqlite else nullcontext(),
@@ -157,17 +153,13 @@ class Database:
                 raise Unavailable(f"The database {file} cannot be written: {error}.") from error
             yield
 
-    def revisions(self) -> tuple[str | None, str | None]:
+    def revisions(self) -> tuple[str | None, str]:
         """The migration that the tables are at, and the latest there is."""
-        from facet.persistence import schema
-
         with outages_told(), self.engine.connect() as connection:
-            return schema.present_revision(connection), schema.latest_revision()
+            return schema.present_revision(connection), schema.known_revisions()[-1]
 
-    def missing_migrations(self) -> list[str]:
+    def missing_migrations(self) -> Sequence[str]:
         """Those of this version that the database lacks; none where a later version has migrated it."""
-        from facet.persistence import schema
-
         return schema.revisions_after(self.revisions()[0])
 
     def close(self) -> None:

@@ -2,19 +2,19 @@ import json
 from uuid import uuid4
 
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from facet.persistence.database import Database
 from facet.persistence.models import Delivery, DeliveryState
-from facet.persistence.schema import migrations_config
+from facet.persistence.schema import known_revisions, migrations_config
 from tests.support.deliveries import new_deliveries
 from tests.support.scripted import answer, scripted
 
 
 def migrate(database: Database, *, up: str = "", down: str = "") -> None:
-    config = migrations_config()
     with database.engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
-        config.attributes["connection"] = connection
+        config = migrations_config(connection)
         command.upgrade(config, up) if up else command.downgrade(config, down)
 
 
@@ -126,3 +126,9 @@ def test_pictures_that_were_wanted_or_not_keep_being_so(empty_database_url: str)
     migrate(database, up="0007")
     assert kept() == {"drawn": "boxes", "plain": "none"}
     database.close()
+
+
+def test_files_are_named_after_their_revisions(database: Database) -> None:
+    with database.engine.connect() as connection:
+        scripts = ScriptDirectory.from_config(migrations_config(connection))
+    assert known_revisions() == [script.revision for script in scripts.walk_revisions()][::-1]

@@ -84,7 +84,7 @@ def test_freed_memory_goes_back_to_the_kernel() -> None:
     """What lies below the last block that is still in use, as a large picture's leftovers do."""
     script = """
 import numpy as np, psutil
-from deployments.worker.child import give_back_memory
+from deployments.worker.flow_run_loop import give_back_memory
 blocks = [np.ones(100_000, np.uint8) for _ in range(2000)]
 last = blocks.pop()
 blocks.clear()
