@@ -31,6 +31,17 @@ from facet.settings import OUTBOUND_ALLOW_FORMERLY, Settings, get_settings
 
 _MARK = "FACET_STACK"
 
+_GROUPS = """
+[group:server]
+programs=prefect
+priority=1
+
+[group:clients]
+programs=api,worker
+priority=2
+"""
+"""What needs Prefect's server ends before it, and together."""
+
 _PROGRAM = """
 [program:{name}]
 command={command}
@@ -209,6 +220,7 @@ def _configure(settings: Settings, home: Path) -> Path:
     )
     for name, command in programs.items():
         config += _PROGRAM.format(name=name, command=command, logs=home / "logs")
+    config += _GROUPS
     path = home / "supervisor.conf"
     path.write_text(config.replace("%", "%%"))
     return path

@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from facet.detector import DETECTORS
 from facet.local import url_of
 from facet.outbound.addresses import AddressRules
 from facet.principals import parse_keys
@@ -251,8 +252,6 @@ class Settings(BaseSettings):
     @field_validator("detector")
     @classmethod
     def _check_detector(cls, value: str) -> str:
-        from facet.detector import DETECTORS  # with NumPy, which most commands go without
-
         if value not in DETECTORS:
             raise ValueError(f"there is no such detector; write one of {', '.join(DETECTORS)}")
         return value

@@ -1,12 +1,15 @@
 """Face detectors behind one small interface: `create_detector(name).detect(images)`.
 
 A detector is one more file with a class as `Detector` describes it, and one more line below.
-Only the chosen detector's module is imported, so that no runtime is loaded which is not used.
+Only the chosen detector's module is imported, so that no runtime is loaded which is not used: nor is NumPy by those
+who ask for the names alone.
 """
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
-from facet.detector.base import KEYPOINT_NAMES, DetectedFace, DetectionParameters, Detector
+if TYPE_CHECKING:
+    from facet.detector.base import KEYPOINT_NAMES, DetectedFace, DetectionParameters, Detector
 
 __all__ = [
     "DETECTORS",
@@ -24,7 +27,13 @@ DETECTORS = {
 }
 
 
-def create_detector(name: str = "mtcnn", *, threads: int = 1) -> Detector:
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(importlib.import_module("facet.detector.base"), name)
+    raise AttributeError(name)
+
+
+def create_detector(name: str = "mtcnn", *, threads: int = 1) -> "Detector":
     """Load a detector that uses at most `threads` threads; takes up to a second, seconds with TensorFlow.
 
     Raises ValueError for an unknown name or fewer than one thread, ImportError when the detector's
