@@ -26,6 +26,7 @@ SECRETS = (API_KEY, LINK_SECRET, LOGIN.split(":")[1], b64encode(LOGIN.encode()).
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack = new_stack(
         tmp_path_factory.mktemp("guarded") / "home",
+        FACET_WORKER_SLOTS="1",
         FACET_API_KEYS=f"shop:submit:{API_KEY}",
         FACET_LINK_SECRET=LINK_SECRET,
         FACET_WEBHOOK_SECRETS=HOOK,

@@ -21,6 +21,7 @@ from tests.support.stack import Stack, new_stack, started
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack = new_stack(
         tmp_path_factory.mktemp("stack") / "home",
+        FACET_WORKER_SLOTS="1",
         FACET_RETENTION_DAYS="2",
         PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS="2",
         PREFECT_SERVER_SERVICES_DB_VACUUM_ORPHAN_CLEANUP_LOOP_SECONDS="2",  # logs that arrive after their run went

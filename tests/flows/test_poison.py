@@ -10,7 +10,12 @@ from tests.support.stack import new_stack, started
 def test_a_poison_image_among_31_good_ones_fails_alone(tmp_path: Path) -> None:
     """The poison is a picture so large that detection exceeds the child's memory limit, which ends the child."""
     stack = new_stack(
-        tmp_path / "home", FACET_CHILD_MEMORY_MB="600", FACET_MAX_BATCH="32", FACET_MAX_RUNS="1", FACET_MAX_ATTEMPTS="2"
+        tmp_path / "home",
+        FACET_CHILD_MEMORY_MB="600",
+        FACET_MAX_BATCH="32",
+        FACET_MAX_RUNS="1",
+        FACET_MAX_ATTEMPTS="2",
+        FACET_WORKER_SLOTS="1",
     )
     good, poison = picture(), picture(9_000, 5_500)
     with started(stack):

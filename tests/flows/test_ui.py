@@ -22,7 +22,7 @@ SCREENSHOTS = os.environ.get("FACET_SCREENSHOTS")
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = new_stack(tmp_path_factory.mktemp("stack") / "home", FACET_MAX_RUNS="1")
+    stack = new_stack(tmp_path_factory.mktemp("stack") / "home", FACET_MAX_RUNS="1", FACET_WORKER_SLOTS="1")
     with started(stack):
         yield stack
 

@@ -22,6 +22,7 @@ _MAX_BYTES = 2_000_000
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack = new_stack(
         tmp_path_factory.mktemp("stack") / "home",
+        FACET_WORKER_SLOTS="1",
         FACET_MAX_ATTEMPTS="2",
         FACET_FETCH_TIMEOUT="2",
         FACET_MAX_IMAGE_BYTES=str(_MAX_BYTES),

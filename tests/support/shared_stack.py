@@ -19,7 +19,7 @@ class SharedStack:
     def get(self, folder: Path) -> Stack:
         """The running stack; `folder` is for one that starts now."""
         if self._stack is None:
-            stack = new_stack(folder / "home", FACET_WEBHOOK_SECRETS=SECRET)
+            stack = new_stack(folder / "home", FACET_WEBHOOK_SECRETS=SECRET, FACET_WORKER_SLOTS="1")
             self._running.enter_context(started(stack))
             self._stack = stack
         return self._stack
