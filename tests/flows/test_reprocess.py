@@ -20,7 +20,12 @@ IMAGES = 400
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = new_stack(tmp_path_factory.mktemp("stack") / "home", FACET_MAX_BATCH="16", FACET_LEASE_SECONDS="15")
+    stack = new_stack(
+        tmp_path_factory.mktemp("stack") / "home",
+        FACET_MAX_BATCH="16",
+        FACET_LEASE_SECONDS="15",
+        FACET_PENDING_SECONDS="20",
+    )
     with started(stack):
         yield stack
 
