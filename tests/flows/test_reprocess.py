@@ -14,7 +14,7 @@ from tests.support.processes import wait_for
 from tests.support.stack import Stack, new_stack, started
 from tests.support.stored import OLD, detectors, failures, record_results, results, store_completed
 
-IMAGES = 400
+IMAGES = 240
 """Some four times as many as are in the queue at once."""
 
 
