@@ -16,10 +16,17 @@ _LONGEST_PAUSE = 30.0
 class Slots:
     """A number of slots for one kind of flow runs, so that no other kind can take them."""
 
-    def __init__(self, name: str, count: int, on_idle: Callable[[], None], starting: asyncio.Semaphore) -> None:
-        """`on_idle` is told of each child that can be taken; `starting` is how many may start at once."""
+    def __init__(
+        self, name: str, count: int, on_idle: Callable[[], None], starting: asyncio.Semaphore, *, at_first: int
+    ) -> None:
+        """`on_idle` is told of each child that can be taken; `starting` is how many may start at once.
+
+        So many as `at_first` have their child from the beginning; the others once no child is idle.
+        """
         self.name, self.count = name, count
         self._starting = starting
+        self._at_first = at_first
+        self._none_idle = asyncio.Event()
         self._launch = Launch()
         self._closed = False
         self._on_idle = on_idle
@@ -39,7 +46,7 @@ class Slots:
 
     def start(self, launch: Launch) -> None:
         self._launch = launch
-        self._keepers = [asyncio.create_task(self._keep()) for _ in range(self.count)]
+        self._keepers = [asyncio.create_task(self._keep(at_once=n < self._at_first)) for n in range(self.count)]
 
     def relaunch(self, launch: Launch) -> None:
         """From now on start children so; the idle ones are replaced, the busy ones when they are done."""
@@ -57,6 +64,8 @@ class Slots:
             while self._idle and not self._closed:
                 child = self._idle.popleft()
                 if child.usable:
+                    if not self._idle:
+                        self._none_idle.set()
                     return child
             self._arrival.clear()
             await self._arrival.wait()
@@ -67,6 +76,7 @@ class Slots:
             child.retire()
         elif child.usable:
             self._idle.append(child)
+            self._none_idle.clear()
             self._arrival.set()
             self._on_idle()
 
@@ -86,10 +96,12 @@ class Slots:
         except TimeoutError:
             await child.stop(seconds)
 
-    async def _keep(self) -> None:
+    async def _keep(self, *, at_once: bool) -> None:
         """Keep one slot filled. Children that cannot start are tried again ever more slowly."""
         failures = 0
         while True:
+            if not at_once:
+                await self._none_idle.wait()
             async with self._starting:
                 child = await ChildProcess.start(self._launch)
                 self._children.add(child)
@@ -102,6 +114,8 @@ class Slots:
             finally:
                 if child.ended.is_set():
                     self._children.discard(child)
+            if not at_once and not self.idle:
+                self._none_idle.set()
             if failures:
                 pause = min(2.0 ** (failures - 1), _LONGEST_PAUSE)
                 log.error(

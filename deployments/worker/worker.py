@@ -70,8 +70,8 @@ class WarmWorker(ProcessWorker):
         self._default_of: tuple[dict[str, Any], tuple[Any, ...]] | None = None
         # A start is some seconds of work for one core: more at once would only make the first one later.
         starting = asyncio.Semaphore(os.cpu_count() or 1)
-        self._detection = Slots("detection", slots, self._woken.set, starting)
-        self._control = Slots(CONTROL_QUEUE, _CONTROL_SLOTS, self._woken.set, starting)
+        self._detection = Slots("detection", slots, self._woken.set, starting, at_first=slots)
+        self._control = Slots(CONTROL_QUEUE, _CONTROL_SLOTS, self._woken.set, starting, at_first=1)
         self._all_slots = (self._detection, self._control)
         self._admitted: dict[UUID, Slots] = {}
         self._begun: set[UUID] = set()

@@ -25,7 +25,7 @@ def shared(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Stage:
 def worker(shared: Stage) -> Iterator[Worker]:
     """A warm worker with two slots for the stage that is `shared`."""
     with shared.warm_worker(slots=2, HOOK_NOTE=str(shared.folder / "hook")) as worker:
-        wait_for(lambda: len(worker.children()) == 4)
+        wait_for(lambda: len(worker.children()) == 3)
         yield worker
         assert worker.process.poll() is None
         assert "could not" not in worker.output
