@@ -141,9 +141,12 @@ def _store(settings: Settings) -> str:
 
 def _detector(settings: Settings) -> str:
     from facet.detector import DETECTORS, create_detector
+    from facet.detector.mtcnn_models import ModelError
 
     try:
         made = create_detector(settings.detector, threads=settings.detector_threads)
+    except ModelError as error:
+        raise Faulty(str(error), "Install Facet anew: its own files are not as they were.") from error
     except (ValueError, ImportError) as error:
         raise Faulty(str(error), f"Set FACET_DETECTOR to one of: {', '.join(DETECTORS)}.") from error
     return f"{made.name} {made.version}"
