@@ -64,7 +64,7 @@ class Slots:
             while self._idle and not self._closed:
                 child = self._idle.popleft()
                 if child.usable:
-                    if not self._idle:
+                    if not self.idle:  # what is left may be dead
                         self._none_idle.set()
                     return child
             self._arrival.clear()

@@ -12,6 +12,7 @@ from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.exceptions import InfrastructureNotFound
 
 from deployments.worker.process import ChildProcess, Launch
+from deployments.worker.slots import Slots
 from deployments.worker.worker import WarmJobConfiguration, WarmWorker
 from facet.settings import Settings
 from tests.deployments.worker import sample_flows as flows
@@ -63,6 +64,32 @@ def test_a_child_gets_its_services_ready(tmp_path: Path, server: Server, monkeyp
             await child.stop(1)
 
     assert asyncio.run(start()) == 0
+
+
+def test_a_slot_that_is_filled_on_demand_is_filled_again_when_its_idle_child_has_died(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in server.env.items():
+        monkeypatch.setenv(key, value)
+
+    async def take_again() -> None:
+        slots = Slots("some", 2, lambda: None, asyncio.Semaphore(2), at_first=1)
+        slots.start(Launch(services=False))
+        try:
+            async with asyncio.timeout(120):
+                first = await slots.take()
+                second = await slots.take()
+                slots.give_back(first)
+                slots.give_back(second)
+                second.signal(signal.SIGKILL)
+                await second.ended.wait()
+                assert await slots.take() is first
+                third = await slots.take()
+                assert third.pid not in (first.pid, second.pid)
+        finally:
+            await slots.stop(1)
+
+    asyncio.run(take_again())
 
 
 def test_only_what_a_worker_has_started_is_its_to_kill() -> None:
