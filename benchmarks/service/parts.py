@@ -11,6 +11,7 @@ from typing import Any, Self
 import httpx
 import psutil
 
+from tests.support import local_http
 from tests.support.processes import bare_environment, free_port, postgresql, running, wait_for
 from tests.support.receiver import serving
 
@@ -161,21 +162,14 @@ def service(
             )
         parts = stack.enter_context(Parts(home, environment, tree))
         parts.start("prefect", [*facet, "prefect-server"])
-        wait_for(lambda: _answers(f"{prefect_url}/health"), 120, "Prefect answers")
+        wait_for(lambda: local_http.succeeds(f"{prefect_url}/health"), 120, "Prefect answers")
         parts.do([*facet, "db", "upgrade"])
         parts.do([*facet, "deploy"])
         parts.start("api", [*facet, "api"])
         parts.start("worker", workers[worker])
-        wait_for(lambda: _answers(f"http://127.0.0.1:{port}/readyz"), 60, "the API is ready")
+        wait_for(lambda: local_http.succeeds(f"http://127.0.0.1:{port}/readyz"), 60, "the API is ready")
         wait_for(lambda: _online(prefect_url), 120, "a worker is online")
         yield Service(f"http://127.0.0.1:{port}", parts, workers[worker], prefect_url)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5).is_success
-    except httpx.HTTPError:
-        return False
 
 
 def _online(prefect_url: str) -> bool:

@@ -63,7 +63,7 @@ def test_a_broken_picture_is_422_and_stores_nothing(
 
 def test_too_many_bytes_or_pixels_are_413(client: TestClient, submit: Submit) -> None:
     assert_problem(submit(b"\xff" * 50_000_001), 413, "too-large", "image")
-    assert_problem(submit(claiming(picture(form="jpg"), 10_000, 7_501)), 413, "too-large", "image")
+    assert_problem(submit(claiming(picture(image_format="jpg"), 10_000, 7_501)), 413, "too-large", "image")
 
 
 @pytest.mark.parametrize(

@@ -197,5 +197,5 @@ def test_drawn_faces_are_green_boxes_with_their_confidence_beneath() -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(8192, 6144), (9248, 6936), (12_000, 6_000)])
 def test_photos_of_cameras_of_50_and_64_megapixels_and_spheres_are_within_the_default(width: int, height: int) -> None:
-    data = claiming(picture(form="jpg"), width, height)
+    data = claiming(picture(image_format="jpg"), width, height)
     assert read_header(data, max_pixels=Settings().max_image_pixels).width == width

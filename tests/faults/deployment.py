@@ -225,10 +225,7 @@ def _set_up(target: Deployment) -> None:
 
 
 def _is_healthy(prefect_port: int) -> bool:
-    try:
-        return local_http.get(f"http://127.0.0.1:{prefect_port}/api/health", timeout=5).is_success
-    except httpx.HTTPError:
-        return False
+    return local_http.succeeds(f"http://127.0.0.1:{prefect_port}/api/health")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import httpx
 import psutil
-from sqlalchemy import create_engine, select, text
+from sqlalchemy import Connection, create_engine, select, text
 
 from facet.errors import Unavailable
 from facet.persistence.models import Image, ImageStatus, Run
@@ -203,24 +203,19 @@ def postgresql_crashed(target: Deployment) -> Iterator[None]:
 @contextmanager
 def connections_cut(target: Deployment) -> Iterator[None]:
     """Every second: all of the application's, and Prefect's."""
-    assert target.postgres
-    engine = create_engine(f"{target.postgres.url}/postgres", isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
+    with _administrator(target) as connection:
         for _ in range(5):
             connection.execute(
                 text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ('facet', 'prefect')")
             )
             time.sleep(1)
-    engine.dispose()
     yield
 
 
 @contextmanager
 def postgresql_read_only(target: Deployment) -> Iterator[None]:
     """As after a failover: who connects again finds a server that reads alone, and keeps such connections after it."""
-    assert target.postgres
-    engine = create_engine(f"{target.postgres.url}/postgres", isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
+    with _administrator(target) as connection:
         connection.execute(text("ALTER DATABASE facet SET default_transaction_read_only = on"))
         connection.execute(text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'facet'"))
         try:
@@ -228,7 +223,18 @@ def postgresql_read_only(target: Deployment) -> Iterator[None]:
         finally:
             connection.execute(text("ALTER DATABASE facet SET default_transaction_read_only = off"))
             target.database.close()  # the harness' own connections
-    engine.dispose()
+
+
+@contextmanager
+def _administrator(target: Deployment) -> Iterator[Connection]:
+    """A connection to PostgreSQL itself, beside the application's databases."""
+    assert target.postgres
+    engine = create_engine(f"{target.postgres.url}/postgres", isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from facet.persistence.database import Database
 from facet.persistence.models import Image, Lane
 
 
-def picture(width: int = 64, height: int = 48, form: str = "png") -> bytes:
+def picture(width: int = 64, height: int = 48, image_format: str = "png") -> bytes:
     """A picture without a face."""
-    done, data = cv2.imencode(f".{form}", np.full((height, width, 3), 90, np.uint8))
+    done, data = cv2.imencode(f".{image_format}", np.full((height, width, 3), 90, np.uint8))
     assert done
     return data.tobytes()
 

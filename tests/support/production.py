@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import httpx
-
 from tests.support import local_http
 from tests.support.processes import PATIENCE, PostgreSQL, answers, free_port, running, wait_for
 from tests.support.s3_server import is_installed
@@ -103,11 +101,11 @@ def production(home: Path) -> Iterator[Stack]:
         }
         for name, command in parts.items():
             closing.enter_context(_part(stack, name, command))
-        wait_for(lambda: _answers(f"{prefect_url}/health"), 90, "Prefect's server answers")
+        wait_for(lambda: local_http.succeeds(f"{prefect_url}/health"), 90, "Prefect's server answers")
         run(stack, [*stack.command, "deploy"])
         for name in ("api", "worker"):
             closing.enter_context(_part(stack, name, [*stack.command, name]))
-        wait_for(lambda: _answers(f"{stack.url}/readyz"), 60, "the API is ready")
+        wait_for(lambda: local_http.succeeds(f"{stack.url}/readyz"), 60, "the API is ready")
         yield stack
 
 
@@ -128,10 +126,3 @@ def run(stack: Stack, command: list[str]) -> str:
 def _part(stack: Stack, name: str, command: list[str]):  # type: ignore[no-untyped-def]
     environment = stack.environment | {"PREFECT_HOME": str(stack.home / name)}
     return running(command, stack.home / f"{name}.log", env=environment, cwd=ROOT)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return local_http.get(url, timeout=5, trust_env=False).is_success
-    except httpx.HTTPError:
-        return False

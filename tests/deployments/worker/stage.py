@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from uuid import UUID, uuid4
 
-import httpx
 import psutil
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -99,7 +98,7 @@ class Server:
                 stderr=log,
                 start_new_session=True,
             )
-        wait_for(self._answers, 90)
+        wait_for(lambda: local_http.succeeds(f"{self.url}/health"), 90)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self._process and self._process.poll() is None:
@@ -109,11 +108,6 @@ class Server:
             except subprocess.TimeoutExpired:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
-
-    def _answers(self) -> bool:
-        with suppress(httpx.HTTPError):
-            return local_http.get(f"{self.url}/health", trust_env=False).is_success
-        return False
 
 
 class Worker:
